@@ -1,0 +1,1 @@
+//! The Matrix client-server protocol: one endpoint, one small file.

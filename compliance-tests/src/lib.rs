@@ -1,0 +1,1 @@
+//! A black-box suite and load tool for any Matrix homeserver.

@@ -1,0 +1,1 @@
+//! The world as arguments: clock, timers, tasks, randomness, DNS and the guarded outbound HTTP client.

@@ -1,0 +1,1 @@
+//! The server's mind: accounts, devices, rooms, timelines, sync, keys, push.

@@ -1,0 +1,1 @@
+//! Several homeservers in one process, from one seed.

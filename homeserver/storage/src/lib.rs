@@ -1,0 +1,1 @@
+//! The log-first store: batches, snapshots, ordered tables, feeds.

@@ -1,0 +1,1 @@
+//! Matrix rooms as pure functions: events, authorisation, state resolution.
