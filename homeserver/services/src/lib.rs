@@ -1,1 +1,35 @@
 //! The server's mind: accounts, devices, rooms, timelines, sync, keys, push.
+//!
+//! Everything durable goes through `storage` as batches; time, chance and the network come as a `net::World`. The
+//! client-server API and the program call in here; `federation` asks through the traits it declares.
+
+pub mod accounts;
+pub mod config;
+pub mod devices;
+pub mod error;
+pub mod limits;
+pub mod rooms;
+pub mod tables;
+
+pub use config::Config;
+pub use error::{Error, Result};
+
+use accounts::Accounts;
+use net::World;
+use rooms::Rooms;
+use std::sync::Arc;
+use storage::Store;
+
+/// Every service, wired together. Cheap to share behind an `Arc`.
+pub struct Services {
+    /// What the operator decided.
+    pub config: Arc<Config>,
+    /// Clock, chance, network.
+    pub world: World,
+    /// The log-first store.
+    pub store: Store,
+    /// Accounts, sessions, profiles, account data.
+    pub accounts: Accounts,
+    /// Rooms: events, state, membership.
+    pub rooms: Rooms,
+}

@@ -1,0 +1,94 @@
+//! The keyspace: every table of the server in one place. Ids are for ever; a table that goes leaves its id unused.
+//!
+//! Notation: `event`, `room`, `user`, `server` are 16-byte ids of `state_res::ids`; `pos` is a position filled in by the
+//! store (8 bytes, big-endian), `ord` an ordinal within the batch (2 bytes); strings are in the tuple codec.
+
+use storage::{Access, Schema, Table};
+
+macro_rules! tables {
+    ($( $(#[$doc:meta])* $name:ident = $id:literal, $access:ident, $key:literal => $value:literal; )*) => {
+        $( $(#[$doc])* pub const $name: Table = Table {
+            id: $id, name: stringify!($name), key: $key, value: $value, access: Access::$access,
+        }; )*
+        /// All tables.
+        pub const ALL: &[Table] = &[$($name),*];
+    };
+}
+
+tables! {
+    // Accounts and devices: 1–29.
+
+    // Rooms: 40–69.
+    /// Events as received, whole.
+    PDUS = 40, Point, "event" => "room, version, event id, offsets, canonical PDU, unsigned";
+    /// What we think of an event; changes when a resync teaches us more.
+    STANDING = 41, Point, "event" => "flags, state root before, state root after, history key, (pos, ord)";
+    /// Order of announcement within a room.
+    TIMELINE = 42, Append, "room, pos, ord" => "event, flags";
+    /// Order of history within a room, for paging; backfilled events lie between live ones.
+    HISTORY = 43, Range, "room, history key" => "event";
+    /// Where writers of a room meet: extremities, current root, a version chosen by the writer.
+    HEAD = 44, Point, "room" => "head";
+    /// Nodes of the state trees.
+    NODES = 45, Point, "room, hash" => "node";
+    /// The current root after each position that changed it.
+    ROOTS = 46, Append, "room, pos" => "root";
+    /// Each member's membership in the current state.
+    MEMBERS = 47, Range, "room, user" => "membership, event, user id";
+    /// Rooms of each local user, with invites and knocks that live outside a room we are in.
+    MEMBERSHIPS = 48, Range, "user, room" => "membership, pos, ord, event, room id, stripped state";
+    /// Transaction ids of clients' requests.
+    TRANSACTIONS = 49, Point, "user, device, endpoint, transaction id" => "event id or answer";
+    /// Transaction id under which a device sent an event.
+    EVENT_TRANSACTIONS = 50, Point, "event" => "user, device, transaction id";
+    /// Room aliases of this server.
+    ALIASES = 51, Point, "alias" => "room id, creator";
+    /// The same by room.
+    ROOM_ALIASES = 52, Range, "room, alias" => "";
+    /// Rooms in the public directory.
+    DIRECTORY = 53, Range, "room" => "room id";
+    /// Events that relate to another.
+    RELATIONS = 54, Range, "parent event, pos, ord" => "child event, relation type, event type";
+    /// Redaction of an event, wanted before the event itself arrived.
+    REDACTIONS = 55, Point, "redacted event" => "redaction event";
+    /// Rooms that a user has forgotten.
+    FORGOTTEN = 56, Point, "user, room" => "pos";
+    /// Room ids by key, and whether the room is known.
+    ROOM_IDS = 57, Range, "room" => "room id, version";
+    /// Servers with joined members, counted.
+    ROOM_SERVERS = 58, Range, "room, server name" => "";
+
+    // Federation: 70–79.
+    /// What waits for a destination.
+    OUTBOX = 70, Append, "server name, pos, ord" => "kind, event or EDU";
+    /// Destinations with something waiting, and their back-off.
+    DESTINATIONS = 71, Range, "server name" => "transaction in flight, back-off";
+    /// Signing keys of other servers.
+    SERVER_KEYS = 72, Point, "server name, key id" => "key, validity";
+    /// Our own signing keys.
+    SIGNING_KEYS = 73, Point, "key id" => "seed, expired at";
+
+    // Receipts and unread counts: 80–89.
+    /// Latest receipt of each user, kind and thread.
+    RECEIPTS = 80, Range, "room, user, kind, thread" => "event id, ts, pos";
+    /// The same by position, for sync.
+    RECEIPTS_BY_POSITION = 81, Append, "room, pos, ord" => "user id, kind, thread, event id, ts";
+    /// Unread counts up to a position.
+    UNREAD = 82, Point, "user, room" => "counted up to, counts";
+}
+
+/// The schema of this version of the server.
+pub const SCHEMA: Schema = Schema { version: 1, tables: ALL };
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn table_ids_and_names_are_unique() {
+        let mut ids: Vec<_> = super::ALL.iter().map(|table| table.id).collect();
+        let mut names: Vec<_> = super::ALL.iter().map(|table| table.name).collect();
+        ids.sort_unstable();
+        names.sort_unstable();
+        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}
