@@ -1,0 +1,324 @@
+// Drives matrix-js-sdk with its Rust cryptography, as the real-network tests ask.
+//
+// One process is one client. Standard input takes one JSON command a line, {"id": 1, "do": "send", …}; standard output
+// gives one JSON answer a line, {"id": 1, "ok": …} or {"id": 1, "error": "…"}. Commands run concurrently. Everything that
+// the library logs goes to standard error. nio_client.py speaks the same commands.
+//
+// Usage: node js_client.mjs FOLDER      (FOLDER: what scripts/prepare-clients.sh printed)
+import { createInterface } from "node:readline";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const sdkPath = join(process.argv[2], "node_modules/matrix-js-sdk/lib/index.js");
+// The library logs through console; standard output belongs to the protocol.
+for (const level of ["log", "info", "debug", "warn", "error", "trace"]) {
+  console[level] = (...parts) => process.stderr.write(`${level}: ${parts.map(show).join(" ")}\n`);
+}
+const sdk = await import(pathToFileURL(sdkPath));
+const { logger } = await import(pathToFileURL(join(process.argv[2], "node_modules/matrix-js-sdk/lib/logger.js")));
+logger.setLevel?.("warn");
+
+const PAGE = 100;
+const SYNC_TIMELINE_LIMIT = 30;
+const POLL_MS = 100;
+
+let url;
+let client;
+/** Progress of `send` commands that have a name, for tests that kill a server in the middle of one. */
+const progress = new Map();
+/** Serialises walks of a timeline: two at once would paginate the same gap twice. */
+let walking = Promise.resolve();
+
+function show(part) {
+  if (part instanceof Error) return part.stack ?? String(part);
+  if (typeof part === "string") return part;
+  try {
+    return JSON.stringify(part);
+  } catch {
+    return String(part);
+  }
+}
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function waitFor(what, timeoutSeconds, check) {
+  const end = Date.now() + timeoutSeconds * 1000;
+  for (;;) {
+    const found = await check();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`waited ${timeoutSeconds} s for ${what}`);
+    await sleep(POLL_MS);
+  }
+}
+
+async function roomNamed(id) {
+  return waitFor(`room ${id} to appear in the client`, 60, () => client.getRoom(id));
+}
+
+/** The whole timeline that the client can reach, oldest first: gaps that `limited` syncs left are filled by paging back. */
+function wholeTimeline(room) {
+  const result = walking.then(async () => {
+    const back = sdk.Direction.Backward;
+    for (;;) {
+      let oldest = room.getLiveTimeline();
+      const parts = [oldest];
+      for (let next; (next = oldest.getNeighbouringTimeline(back)); ) {
+        oldest = next;
+        parts.unshift(oldest);
+      }
+      if (oldest.getPaginationToken(back)) {
+        await client.paginateEventTimeline(oldest, { backwards: true, limit: PAGE });
+        continue;
+      }
+      return parts.flatMap((part) => part.getEvents()).filter((event) => event.getId()?.startsWith("$"));
+    }
+  });
+  walking = result.catch(() => undefined);
+  return result;
+}
+
+function describe(event) {
+  const content = event.getContent();
+  return {
+    event_id: event.getId(),
+    type: event.getType(),
+    sender: event.getSender(),
+    state_key: event.getStateKey(),
+    body: content?.body,
+    encrypted: event.isEncrypted(),
+    undecryptable: event.isDecryptionFailure() || event.getType() === "m.room.encrypted",
+    redacted: event.isRedacted(),
+  };
+}
+
+/** Sends with one transaction id until the server has answered: what a client does when its server goes away. */
+async function sendUntilAnswered(room, type, content, retry) {
+  const txn = client.makeTxnId();
+  for (;;) {
+    try {
+      return (await client.sendEvent(room.roomId, type, content, txn)).event_id;
+    } catch (error) {
+      if (!retry) throw error;
+      // 4xx is the server's word; anything else is a server that is away.
+      if (error.httpStatus >= 400 && error.httpStatus < 500 && error.httpStatus !== 429) throw error;
+      console.warn("send failed, again with the same transaction id:", error);
+      for (const pending of room.getPendingEvents()) {
+        if (pending.getTxnId() === txn) client.cancelPendingEvent(pending);
+      }
+      await sleep(500);
+    }
+  }
+}
+
+function adopt(answer, deviceId) {
+  client = sdk.createClient({
+    baseUrl: url,
+    userId: answer.user_id,
+    deviceId: answer.device_id ?? deviceId,
+    accessToken: answer.access_token,
+    timelineSupport: true,
+    localTimeoutMs: 60_000,
+  });
+  return { user_id: answer.user_id, device_id: answer.device_id, access_token: answer.access_token };
+}
+
+const commands = {
+  async register(args) {
+    url = args.url;
+    const anonymous = sdk.createClient({ baseUrl: url });
+    return adopt(await anonymous.registerRequest({
+      username: args.user,
+      password: args.password,
+      auth: { type: "m.login.dummy" },
+      initial_device_display_name: "matrix-js-sdk",
+    }));
+  },
+
+  async login(args) {
+    url = args.url;
+    const anonymous = sdk.createClient({ baseUrl: url });
+    return adopt(await anonymous.loginRequest({
+      type: "m.login.password",
+      identifier: { type: "m.id.user", user: args.user },
+      password: args.password,
+      initial_device_display_name: "matrix-js-sdk",
+    }));
+  },
+
+  async start() {
+    await client.initRustCrypto({ useIndexedDB: false });
+    // Devices that nobody has verified get keys too: the test is about servers, not about trust between people.
+    client.getCrypto().globalBlacklistUnverifiedDevices = false;
+    await client.startClient({
+      initialSyncLimit: SYNC_TIMELINE_LIMIT,
+      lazyLoadMembers: true,
+      // Own messages enter the timeline where the server puts them, not where they were typed.
+      pendingEventOrdering: sdk.PendingEventOrdering.Detached,
+    });
+    await waitFor("the first sync", 60, () => client.isInitialSyncComplete());
+    return {};
+  },
+
+  async create_room(args) {
+    const initial_state = [];
+    if (args.encrypted) {
+      initial_state.push({
+        type: "m.room.encryption",
+        state_key: "",
+        content: { algorithm: "m.megolm.v1.aes-sha2" },
+      });
+    }
+    const { room_id } = await client.createRoom({
+      room_version: args.version,
+      name: args.name,
+      room_alias_name: args.alias,
+      invite: args.invite ?? [],
+      preset: args.preset ?? "private_chat",
+      initial_state,
+    });
+    await roomNamed(room_id);
+    return { room_id };
+  },
+
+  async invite(args) {
+    await client.invite(args.room, args.user);
+    return {};
+  },
+
+  async wait_invite(args) {
+    await waitFor(`an invite to ${args.room}`, 60, () => client.getRoom(args.room)?.getMyMembership() === "invite");
+    return {};
+  },
+
+  async join(args) {
+    const joined = await client.joinRoom(args.target, { viaServers: args.via });
+    await waitFor(
+      `the join of ${joined.roomId} to be synced`, 60,
+      () => client.getRoom(joined.roomId)?.getMyMembership() === "join",
+    );
+    return { room_id: joined.roomId };
+  },
+
+  /** Waits until this client knows at least one device of each of `users`, and that all of them are in the room. */
+  async know(args) {
+    const room = await roomNamed(args.room);
+    await room.loadMembersIfNeeded();
+    await waitFor(`${args.users} to be members of ${args.room}`, 60, () =>
+      args.users.every((user) => room.getMember(user)?.membership === "join"));
+    await waitFor(`devices of ${args.users}`, 60, async () => {
+      const devices = await client.getCrypto().getUserDeviceInfo(args.users, true);
+      return args.users.every((user) => devices.get(user)?.size > 0);
+    });
+    return {};
+  },
+
+  /** Sends `count` messages `PREFIX 0`, `PREFIX 1`, … one after the other; answers their event ids. */
+  async send(args) {
+    const room = await roomNamed(args.room);
+    const ids = [];
+    progress.set(args.prefix, ids);
+    for (let n = 0; n < args.count; n++) {
+      const content = { msgtype: "m.text", body: `${args.prefix} ${n}` };
+      ids.push(await sendUntilAnswered(room, "m.room.message", content, args.retry));
+      if (args.pause) await sleep(args.pause * 1000);
+    }
+    return { event_ids: ids };
+  },
+
+  /** How many messages of the `send` with that prefix the server has answered. */
+  async progress(args) {
+    return { event_ids: progress.get(args.prefix) ?? [] };
+  },
+
+  async react(args) {
+    const content = { "m.relates_to": { rel_type: "m.annotation", event_id: args.event, key: args.key } };
+    return await client.sendEvent(args.room, "m.reaction", content);
+  },
+
+  async edit(args) {
+    return await client.sendEvent(args.room, "m.room.message", {
+      msgtype: "m.text",
+      body: `* ${args.body}`,
+      "m.new_content": { msgtype: "m.text", body: args.body },
+      "m.relates_to": { rel_type: "m.replace", event_id: args.event },
+    });
+  },
+
+  async redact(args) {
+    return await client.redactEvent(args.room, args.event, undefined, { reason: args.reason });
+  },
+
+  /** Waits until `count` messages whose body starts with `prefix` are there and decrypted. */
+  async wait_messages(args) {
+    const room = await roomNamed(args.room);
+    let found = [];
+    let locked = 0;
+    try {
+      await waitFor("messages", args.timeout, async () => {
+        const events = await wholeTimeline(room);
+        locked = events.filter((event) => event.isDecryptionFailure()).length;
+        found = events.filter((event) => event.getContent()?.body?.startsWith(args.prefix));
+        return found.length >= args.count;
+      });
+    } catch (error) {
+      throw new Error(`${found.length} of ${args.count} messages "${args.prefix}", ${locked} undecryptable: ${error.message}`);
+    }
+    return { messages: found.map(describe) };
+  },
+
+  /** What a person sees of one event after edits, reactions and redactions. */
+  async effective(args) {
+    const room = await roomNamed(args.room);
+    const events = await wholeTimeline(room);
+    const event = events.find((event) => event.getId() === args.event);
+    if (!event) throw new Error(`the client does not have ${args.event}`);
+    const reactions = events
+      .filter((other) => other.getType() === "m.reaction" && !other.isRedacted())
+      .filter((other) => other.getContent()["m.relates_to"]?.event_id === args.event)
+      .map((other) => `${other.getSender()} ${other.getContent()["m.relates_to"].key}`);
+    return { body: event.getContent()?.body ?? null, redacted: event.isRedacted(), reactions };
+  },
+
+  async timeline(args) {
+    return { events: (await wholeTimeline(await roomNamed(args.room))).map(describe) };
+  },
+
+  /** Pages back from the end to the start, `limit` events a page, outside the client's timeline; oldest first. */
+  async page_back(args) {
+    const found = [];
+    let pages = 0;
+    for (let from = null; ; pages++) {
+      const page = await client.createMessagesRequest(args.room, from, args.limit, sdk.Direction.Backward);
+      const events = (page.chunk ?? []).map(client.getEventMapper());
+      for (const event of events) await client.decryptEventIfNeeded(event);
+      found.unshift(...events.reverse());
+      if (!page.end) break;
+      from = page.end;
+    }
+    return { events: found.map(describe), pages };
+  },
+
+  async stop() {
+    client?.stopClient();
+    setTimeout(() => process.exit(0), 50);
+    return {};
+  },
+};
+
+function answer(message) {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+process.on("unhandledRejection", (reason) => console.error("unhandled rejection:", reason));
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const command = JSON.parse(line);
+    const run = commands[command.do];
+    const done = run ? run(command) : Promise.reject(new Error(`no command ${command.do}`));
+    done.then(
+      (ok) => answer({ id: command.id, ok: ok ?? {} }),
+      (error) => answer({ id: command.id, error: error.stack ?? String(error) }),
+    );
+  })
+  // The test that started this client is gone.
+  .on("close", () => process.exit(0));
