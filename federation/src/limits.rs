@@ -1,0 +1,66 @@
+//! The bounds on what a peer can make us hold, read or do.
+
+use std::time::Duration;
+
+/// The most PDUs in a transaction (server-server API, "Transactions").
+pub const MAX_PDUS: usize = 50;
+
+/// The most EDUs in a transaction (server-server API, "Transactions").
+pub const MAX_EDUS: usize = 100;
+
+/// The largest transaction body that we read: 50 PDUs of 64 KiB each leave 12 MiB for 100 EDUs.
+pub const MAX_TRANSACTION_BODY: usize = 16 * 1024 * 1024;
+
+/// The largest body of any other request that we read.
+pub const MAX_REQUEST_BODY: usize = 2 * 1024 * 1024;
+
+/// How long a peer has to send a request's body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest answer that we read, where no other bound is given.
+pub const MAX_ANSWER: usize = 1024 * 1024;
+
+/// The largest answer with some events (backfill, missing events, a hierarchy, keys of many users).
+pub const MAX_EVENTS_ANSWER: usize = 32 * 1024 * 1024;
+
+/// The largest answer with the whole state of a room.
+pub const MAX_STATE_ANSWER: usize = 256 * 1024 * 1024;
+
+/// The largest answer to a question for server keys.
+pub const MAX_KEYS_ANSWER: usize = 64 * 1024;
+
+/// The largest part of an error answer that we read.
+pub const MAX_ERROR_ANSWER: usize = 64 * 1024;
+
+/// The most bytes of a peer's error sentence that we keep.
+pub const MAX_ERROR_SENTENCE: usize = 512;
+
+/// The most events given to one `backfill`.
+pub const MAX_BACKFILL: usize = 100;
+
+/// The most events given to one `get_missing_events`.
+pub const MAX_MISSING_EVENTS: u64 = 50;
+
+/// The most event ids in one question.
+pub const MAX_EVENT_IDS: usize = 1000;
+
+/// The most parameters that we read of a query string.
+pub const MAX_QUERY_PARAMETERS: usize = 1100;
+
+/// The most `Authorization` headers that we look at in one request.
+pub const MAX_AUTHORIZATION_HEADERS: usize = 4;
+
+/// The longest transaction id that we take.
+pub const MAX_TRANSACTION_ID_BYTES: usize = 255;
+
+/// How many transactions of one origin may wait for the one being processed.
+pub const MAX_WAITING_TRANSACTIONS: usize = 8;
+
+/// How many origins' latest transactions are remembered, to answer a replay.
+pub const MAX_REMEMBERED_ORIGINS: usize = 1024;
+
+/// How many of an origin's latest transactions are remembered.
+pub const MAX_REMEMBERED_TRANSACTIONS: usize = 4;
+
+/// How many complaints about peers are remembered, so that each is logged once.
+pub const MAX_COMPLAINTS: usize = 1024;
