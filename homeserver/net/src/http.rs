@@ -185,7 +185,8 @@ impl OutboundResponse {
     /// [`SendError`] if it has more (no more than that is read), or the peer stalls or breaks off.
     pub async fn bytes(mut self, limit: usize) -> Result<Bytes, SendError> {
         let too_large = |uri: Uri| SendError::BodyTooLarge { uri, limit };
-        let announced = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let announced =
+            self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(too_large(self.uri));
         }
@@ -322,4 +323,51 @@ fn list(attempts: &[FailedAttempt]) -> String {
         return "it has no address".to_owned();
     }
     attempts.iter().map(|attempt| format!("{}: {}", attempt.address, attempt.error)).collect::<Vec<_>>().join("; ")
+}
+
+/// Host and port as they go into `Host`, and whether the URI names the port. User names and passwords are not taken.
+pub(crate) fn split_authority(uri: &Uri) -> Result<(String, Option<u16>), String> {
+    let authority = uri.authority().ok_or("it has no host")?;
+    if authority.as_str().contains('@') {
+        return Err("it has a user name in it".to_owned());
+    }
+    if authority.host().is_empty() {
+        return Err("it has no host".to_owned());
+    }
+    Ok((authority.as_str().to_owned(), authority.port_u16()))
+}
+
+/// Turns the request into the one that the answer redirects to, if it does; `left` is how many more are followed.
+pub(crate) fn next_hop(
+    request: &mut OutboundRequest,
+    answer: &OutboundResponse,
+    left: &mut u8,
+) -> Result<bool, SendError> {
+    let redirects = matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    let harmless = request.method == Method::GET || request.method == Method::HEAD;
+    let Some(location) = answer.headers.get(header::LOCATION).filter(|_| redirects && harmless) else {
+        return Ok(false);
+    };
+    let refuse = |detail: &str| SendError::Redirect { uri: answer.uri.clone(), detail: detail.to_owned() };
+    *left = left.checked_sub(1).ok_or_else(|| refuse("it redirects too often"))?;
+    let location = std::str::from_utf8(location.as_bytes()).map_err(|_| refuse("its location is not UTF-8"))?;
+    let base = url::Url::parse(&request.uri.to_string()).map_err(|_| refuse("it does not come from a URL"))?;
+    let mut target = base.join(location).map_err(|error| refuse(&format!("its location is not a URL: {error}")))?;
+    target.set_fragment(None);
+    match (base.scheme(), target.scheme()) {
+        (_, "https") | ("http", "http") => {}
+        ("https", "http") => return Err(refuse("it leads from https to http")),
+        (_, other) => return Err(refuse(&format!("it leads to the scheme {other:?}"))),
+    }
+    if target.host() != base.host() || target.port_or_known_default() != base.port_or_known_default() {
+        for secret in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
+            request.headers.remove(secret);
+        }
+    }
+    request.uri = target.as_str().parse().map_err(|_| refuse("its location is not a URI"))?;
+    // Both were about the place that the first URI named.
+    request.headers.remove(header::HOST);
+    request.tls_name = None;
+    request.connect = Connect::Resolve;
+    Ok(true)
 }

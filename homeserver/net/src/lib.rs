@@ -19,8 +19,8 @@ mod world;
 
 pub use crate::dns::{Answer, LookupError, Resolver, Srv};
 pub use crate::http::{
-    Connect, DEFAULT_BODY_TIMEOUT, DEFAULT_TIMEOUT, FailedAttempt, Http, MAX_REDIRECTS, OutboundRequest, OutboundResponse,
-    Redirects, SendError,
+    Connect, DEFAULT_BODY_TIMEOUT, DEFAULT_TIMEOUT, FailedAttempt, Http, MAX_REDIRECTS, OutboundRequest,
+    OutboundResponse, Redirects, SendError,
 };
 pub use crate::real::{NameServers, RealOptions, StartError, TlsRoots};
 pub use crate::tasks::{TaskError, TaskHandle, Tasks};

@@ -115,7 +115,10 @@ where
 /// Runs `work` where it may block, and gives its result.
 ///
 /// A panic in `work` continues in the caller, as if it had been called in place.
-pub(crate) async fn run_blocking<T: Send + 'static>(tasks: &Arc<dyn Tasks>, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    tasks: &Arc<dyn Tasks>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (sender, result) = oneshot::channel();
     let done = tasks.blocking(Box::new(move || {
         // The caller may have gone; then nobody wants the result.

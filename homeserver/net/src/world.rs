@@ -6,7 +6,7 @@ use futures::future::{Either, select};
 use rand::SeedableRng;
 
 use crate::{
-    Clock, Elapsed, RealOptions, Sleep, StartError, TaskHandle, Tasks, Timestamp, real,
+    Clock, Elapsed, Http, RealOptions, Resolver, Sleep, StartError, TaskHandle, Tasks, Timestamp, real,
     tasks::{run_blocking, start},
 };
 
@@ -25,6 +25,10 @@ pub struct Parts {
     pub tasks: Arc<dyn Tasks>,
     /// Randomness.
     pub chance: Arc<dyn Chance>,
+    /// DNS.
+    pub resolver: Arc<dyn Resolver>,
+    /// Outbound HTTP.
+    pub http: Arc<dyn Http>,
 }
 
 /// A source of random bytes.
@@ -110,6 +114,16 @@ impl World {
     /// A generator of random numbers, seeded from [`World::random_bytes`]. Keep it where many are needed.
     pub fn rng(&self) -> Random {
         Random::from_seed(self.random_bytes())
+    }
+
+    /// DNS, with this machine's hosts file.
+    pub fn resolver(&self) -> &dyn Resolver {
+        &*self.parts.resolver
+    }
+
+    /// The guarded outbound HTTP client.
+    pub fn http(&self) -> &dyn Http {
+        &*self.parts.http
     }
 }
 

@@ -2,13 +2,24 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use http::HeaderValue;
 use tokio::runtime::Handle;
 
 use crate::Parts;
 
 mod chance;
+mod client;
 mod clock;
+mod dial;
+mod guard;
+mod hosts;
+mod pool;
+mod resolver;
 mod tasks;
+mod tls;
+
+/// The hosts file of Unix systems.
+const HOSTS_FILE: &str = "/etc/hosts";
 
 /// What the operator decides about this machine's part of the world.
 #[derive(Clone, Debug, Default)]
@@ -67,15 +78,28 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    /// The text for `User-Agent` cannot be in a header.
+    #[error("{0:?} cannot be a User-Agent: a header takes visible ASCII characters only")]
+    UserAgent(String),
 }
 
 /// The parts of the real world.
-pub(crate) fn parts(_options: RealOptions) -> Result<Parts, StartError> {
+pub(crate) fn parts(options: RealOptions) -> Result<Parts, StartError> {
     let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
     let chance = Arc::new(chance::System::new()?);
+    let tls = tls::client_config(options.roots, &options.extra_ca_files)?;
+    let user_agent = match &options.user_agent {
+        Some(text) => Some(HeaderValue::from_str(text).map_err(|_| StartError::UserAgent(text.clone()))?),
+        None => None,
+    };
+    let hosts = hosts::HostsFile::new(options.hosts_file.unwrap_or_else(|| HOSTS_FILE.into()));
+    let resolver = Arc::new(resolver::DnsResolver::new(options.name_servers, hosts, chance.clone()));
+    let guard = guard::Guard { allow_private_addresses: options.allow_private_addresses };
     Ok(Parts {
         clock: Arc::new(clock::System::new(runtime.clone())),
         tasks: Arc::new(tasks::Runtime::new(runtime)),
         chance,
+        http: Arc::new(client::Client::new(resolver.clone(), guard, tls, user_agent)),
+        resolver,
     })
 }
