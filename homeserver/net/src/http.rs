@@ -184,7 +184,7 @@ impl OutboundResponse {
     ///
     /// [`SendError`] if it has more (no more than that is read), or the peer stalls or breaks off.
     pub async fn bytes(mut self, limit: usize) -> Result<Bytes, SendError> {
-        let too_large = |uri: Uri| SendError::BodyTooLarge { uri, limit };
+        let too_large = |uri: Uri| SendError::BodyTooLarge { uri: uri.to_string(), limit };
         let announced =
             self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit as u64) {
@@ -230,7 +230,7 @@ pub enum SendError {
     #[error("cannot send a request to {uri}: {detail}")]
     Request {
         /// The request's URI.
-        uri: Uri,
+        uri: String,
         /// What is wrong with it.
         detail: String,
     },
@@ -244,7 +244,7 @@ pub enum SendError {
     )]
     Refused {
         /// The request's URI.
-        uri: Uri,
+        uri: String,
         /// The first of the refused addresses.
         address: IpAddr,
         /// What kind of address that is.
@@ -254,7 +254,7 @@ pub enum SendError {
     #[error("cannot connect to {uri}: {}", list(.attempts))]
     Connect {
         /// The request's URI.
-        uri: Uri,
+        uri: String,
         /// What happened at each address that was tried.
         attempts: Vec<FailedAttempt>,
     },
@@ -262,7 +262,7 @@ pub enum SendError {
     #[error("{uri} did not {what} within {after:?}")]
     Timeout {
         /// The request's URI.
-        uri: Uri,
+        uri: String,
         /// What it did not do.
         what: &'static str,
         /// How long it had.
@@ -274,7 +274,7 @@ pub enum SendError {
     #[error("the connection to {peer} for {uri} broke: {detail}")]
     Broken {
         /// The request's URI.
-        uri: Uri,
+        uri: String,
         /// The address connected to.
         peer: SocketAddr,
         /// How it broke.
@@ -284,7 +284,7 @@ pub enum SendError {
     #[error("not following the redirect from {uri}: {detail}")]
     Redirect {
         /// What redirected.
-        uri: Uri,
+        uri: String,
         /// Why it is not followed.
         detail: String,
     },
@@ -292,7 +292,7 @@ pub enum SendError {
     #[error("the answer of {uri} is larger than {limit} bytes")]
     BodyTooLarge {
         /// The request's URI.
-        uri: Uri,
+        uri: String,
         /// The most the caller takes.
         limit: usize,
     },
@@ -348,7 +348,7 @@ pub(crate) fn next_hop(
     let Some(location) = answer.headers.get(header::LOCATION).filter(|_| redirects && harmless) else {
         return Ok(false);
     };
-    let refuse = |detail: &str| SendError::Redirect { uri: answer.uri.clone(), detail: detail.to_owned() };
+    let refuse = |detail: &str| SendError::Redirect { uri: answer.uri.to_string(), detail: detail.to_owned() };
     *left = left.checked_sub(1).ok_or_else(|| refuse("it redirects too often"))?;
     let location = std::str::from_utf8(location.as_bytes()).map_err(|_| refuse("its location is not UTF-8"))?;
     let base = url::Url::parse(&request.uri.to_string()).map_err(|_| refuse("it does not come from a URL"))?;

@@ -60,7 +60,7 @@ impl Client {
     async fn exchange(&self, request: &OutboundRequest, deadline: Instant) -> Result<OutboundResponse, SendError> {
         let uri = &request.uri;
         let late =
-            |what, unsent| move |_| SendError::Timeout { uri: uri.clone(), what, after: request.timeout, unsent };
+            |what, unsent| move |_| SendError::Timeout { uri: uri.to_string(), what, after: request.timeout, unsent };
         let message = self.message(request)?;
         let reaching = async {
             let permit = self.exchanges.clone().acquire_owned().await.ok();
@@ -94,7 +94,7 @@ impl Client {
         let (peer, mut sender) = tokio::time::timeout_at(deadline, dial::dial(&addresses, tls))
             .await
             .map_err(late("accept a connection", true))?
-            .map_err(|attempts| SendError::Connect { uri: uri.clone(), attempts })?;
+            .map_err(|attempts| SendError::Connect { uri: uri.to_string(), attempts })?;
         let tls_name = route.keys.first().and_then(|key| key.tls_name.clone());
         let key = Key { peer, tls_name };
         let answer = tokio::time::timeout_at(deadline, sender.send(message))
@@ -106,7 +106,7 @@ impl Client {
 
     /// The request as hyper takes it.
     fn message(&self, request: &OutboundRequest) -> Result<Request<Full<Bytes>>, SendError> {
-        let bad = |detail: String| SendError::Request { uri: request.uri.clone(), detail };
+        let bad = |detail: String| SendError::Request { uri: request.uri.to_string(), detail };
         let (host, _) = split_authority(&request.uri).map_err(bad)?;
         let mut headers = request.headers.clone();
         let host = match headers.get(header::HOST) {
@@ -137,7 +137,7 @@ impl Client {
     /// Which connections would do: every allowed address, with the name to be proved there.
     async fn route(&self, request: &OutboundRequest) -> Result<Route, SendError> {
         let uri = &request.uri;
-        let bad = |detail: String| SendError::Request { uri: uri.clone(), detail };
+        let bad = |detail: String| SendError::Request { uri: uri.to_string(), detail };
         let secure = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -174,7 +174,7 @@ impl Client {
         }
         match refused {
             Some((address, because)) if keys.is_empty() => {
-                Err(SendError::Refused { uri: uri.clone(), address, because })
+                Err(SendError::Refused { uri: uri.to_string(), address, because })
             }
             _ => Ok(Route { keys, tls_name }),
         }
@@ -258,7 +258,7 @@ impl Reading {
         loop {
             let until = self.deadline.min(Instant::now() + BODY_PAUSE);
             let frame = tokio::time::timeout_at(until, self.body.frame()).await.map_err(|_| SendError::Timeout {
-                uri: self.uri.clone(),
+                uri: self.uri.to_string(),
                 what: "send its whole answer",
                 after: if until == self.deadline { self.body_timeout } else { BODY_PAUSE },
                 unsent: false,
@@ -301,5 +301,5 @@ fn broken(uri: &Uri, peer: SocketAddr, error: &hyper::Error) -> SendError {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
-    SendError::Broken { uri: uri.clone(), peer, detail }
+    SendError::Broken { uri: uri.to_string(), peer, detail }
 }
