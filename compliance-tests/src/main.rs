@@ -1,2 +1,3 @@
-//! Entry point.
+//! `causeway-compliance`: checks and measures any homeserver from outside.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! What a message, a delivery and a sync cost a homeserver.
