@@ -14,10 +14,12 @@
 //!
 //! Events of our own come from `build`.
 
+pub mod auth;
 pub mod canonical_json;
 pub mod hash;
 pub mod ids;
 pub mod pdu;
 pub mod redact;
+pub mod resolve;
 pub mod room_version;
 pub mod tree;
