@@ -1,0 +1,36 @@
+//! How the RocksDB engine is opened.
+
+/// How a store is opened. The defaults suit a server of a small organisation.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether a commit of [`Class::Synced`](crate::Class::Synced) waits until the log is on disk. Without it, a loss of power
+    /// can lose acknowledged batches; the next start then has a new incarnation.
+    pub sync: bool,
+    /// Bytes of the cache of uncompressed blocks that all tables share.
+    pub block_cache_bytes: usize,
+    /// Bytes of the write buffers of all tables together.
+    pub write_buffer_bytes: usize,
+    /// How many positions of the log are kept at least, for durable readers that fell behind.
+    pub log_retention: u64,
+    /// How many cold scans ([`Store::read`](crate::Store::read)) run beside each other.
+    pub readers: usize,
+    /// How many files the engine keeps open.
+    pub open_files: i32,
+    /// Choose a new incarnation: set by whoever opens data that were restored from a backup, so that positions which clients
+    /// remember are not taken for positions of this log.
+    pub restored: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sync: true,
+            block_cache_bytes: 16 * 1024 * 1024,
+            write_buffer_bytes: 8 * 1024 * 1024,
+            log_retention: 256 * 1024,
+            readers: 4,
+            open_files: 256,
+            restored: false,
+        }
+    }
+}

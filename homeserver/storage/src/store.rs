@@ -1,0 +1,454 @@
+//! The store: opening, committing, reading, waking.
+
+use std::{
+    path::Path,
+    sync::{Arc, Weak},
+    thread::JoinHandle,
+};
+
+use net::World;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::{
+    Batch, Class, Faults, Leases, Log, Options, Outcome, Position, Schema, Snapshot, StorageError, Subscription, Topic,
+    VolatileFeed,
+    commit::{Committer, TAIL_SYNC},
+    engine::{Engine, EngineSnapshot, memory::MemoryEngine, rocks::RocksEngine},
+    feed::Feed,
+    limits,
+    log::{TRIMMED, read_entry},
+    queue::{Pending, Queue},
+    remembered::{Decided, Remembered, recent},
+    schema::{CONFLICTS, LOG, META, Tables},
+    snapshot::{read_position, stored_key},
+};
+
+/// Names of what the store knows about itself.
+pub(crate) const POSITION: &[u8] = b"position";
+const SCHEMA_VERSION: &[u8] = b"schema_version";
+const INCARNATION: &[u8] = b"incarnation";
+/// Under which start of the machine the store was last opened.
+const BOOT: &[u8] = b"boot";
+/// Present if the store was closed with everything synced.
+pub(crate) const CLEAN: &[u8] = b"clean";
+
+/// The log-first store. Cheap to clone; dropping the last clone commits what waits, syncs and closes.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    world: World,
+    incarnation: u64,
+    stored_schema: u32,
+    readers: Semaphore,
+    worker: Worker,
+}
+
+/// What runs the committer.
+enum Worker {
+    /// A thread of its own, since syncing blocks.
+    Thread(Mutex<Option<JoinHandle<()>>>),
+    /// A task of the world, so that a simulation decides when it runs.
+    Task(Arc<Mutex<Committer>>),
+}
+
+/// What the committer and the handles share.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) tables: Tables,
+    pub(crate) queue: Queue,
+    pub(crate) feed: Arc<Feed>,
+    published: RwLock<Snapshot>,
+    stopped: Mutex<Option<String>>,
+}
+
+impl Shared {
+    /// What readers see.
+    pub(crate) fn published(&self) -> Snapshot {
+        self.published.read().clone()
+    }
+
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        let old = std::mem::replace(&mut *self.published.write(), snapshot);
+        // Releasing a snapshot of the engine need not hold up readers.
+        drop(old);
+    }
+
+    pub(crate) fn set_stopped(&self, why: String) {
+        *self.stopped.lock() = Some(why);
+    }
+}
+
+impl Store {
+    /// Opens or creates a store in a folder of the file system.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError`] if the folder cannot be used (another process has it open, say), the data were written with a newer
+    /// schema version, or the schema contradicts itself.
+    pub fn open_rocksdb(
+        path: &Path,
+        schema: &'static Schema,
+        world: World,
+        options: Options,
+    ) -> Result<Self, StorageError> {
+        let tables = Tables::new(schema)?;
+        let engine = Engine::Rocks(RocksEngine::open(path, &options)?);
+        let (committer, opened) = recover(engine, tables, schema, world.clone(), &options)?;
+        let shared = committer.shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("commit".to_owned())
+            .spawn(move || run(committer))
+            .map_err(|cause| StorageError::Engine(format!("cannot start the committer's thread: {cause}")))?;
+        Ok(Self::new(shared, world, &options, &opened, Worker::Thread(Mutex::new(Some(thread)))))
+    }
+
+    /// Opens a store in memory, on a disk that was not used before or by a store with this schema.
+    ///
+    /// # Panics
+    ///
+    /// If the schema contradicts itself, or the disk was written with a newer one; see [`Store::try_open_memory`].
+    pub fn open_memory(schema: &'static Schema, world: World, disk: Faults) -> Self {
+        Self::try_open_memory(schema, world, disk).expect("a new disk and a sound schema open")
+    }
+
+    /// Opens a store in memory, on this disk. Closing it and opening the disk again is a restart.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open_rocksdb`].
+    pub fn try_open_memory(schema: &'static Schema, world: World, disk: Faults) -> Result<Self, StorageError> {
+        Self::open_memory_with(schema, world, disk, Options::default())
+    }
+
+    /// [`Store::try_open_memory`] with other than the default options; those about caches have no effect.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::open_rocksdb`].
+    pub fn open_memory_with(
+        schema: &'static Schema,
+        world: World,
+        disk: Faults,
+        options: Options,
+    ) -> Result<Self, StorageError> {
+        let tables = Tables::new(schema)?;
+        let engine = Engine::Memory(MemoryEngine::open(disk.clone()));
+        let (committer, opened) = recover(engine, tables, schema, world.clone(), &options)?;
+        let shared = committer.shared.clone();
+        let committer = Arc::new(Mutex::new(committer));
+        world.spawn("commit", run_task(shared.clone(), Arc::downgrade(&committer), world.clone(), disk));
+        Ok(Self::new(shared, world, &options, &opened, Worker::Task(committer)))
+    }
+
+    fn new(shared: Arc<Shared>, world: World, options: &Options, opened: &Opened, worker: Worker) -> Self {
+        let inner = Inner {
+            shared,
+            world,
+            incarnation: opened.incarnation,
+            stored_schema: opened.stored_schema,
+            readers: Semaphore::new(options.readers.max(1)),
+            worker,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Commits a batch: adds it to the log, if its preconditions hold, and answers when it is as durable as its class asks. When
+    /// it answers, snapshots hold the batch. Dropping the future does not take the batch back.
+    pub async fn commit(&self, batch: Batch) -> Outcome {
+        let bytes = match self.check(&batch) {
+            Ok(bytes) => bytes,
+            Err(error) => return Outcome::Unknown(error),
+        };
+        let (answer, outcome) = oneshot::channel();
+        if self.inner.shared.queue.push(Pending { batch, bytes, answer }).await.is_err() {
+            return Outcome::Unknown(StorageError::Stopped("it is being closed".to_owned()));
+        }
+        outcome.await.unwrap_or_else(|_| Outcome::Unknown(self.why_stopped()))
+    }
+
+    /// [`Store::commit`] with [`Class::Logged`].
+    pub async fn commit_logged(&self, mut batch: Batch) -> Outcome {
+        batch.class(Class::Logged);
+        self.commit(batch).await
+    }
+
+    /// What has been committed so far. Cheap; never waits.
+    pub fn snapshot(&self) -> Snapshot {
+        self.inner.shared.published()
+    }
+
+    /// Runs reads that may touch much that is not in memory where they hold up nobody, on a snapshot taken when they begin.
+    pub async fn read<R: Send + 'static>(&self, work: impl FnOnce(&Snapshot) -> R + Send + 'static) -> R {
+        // The semaphore is never closed; should it be, the work runs all the same.
+        let permit = self.inner.readers.acquire().await;
+        let store = self.clone();
+        let result = self.inner.world.blocking(move || work(&store.snapshot())).await;
+        drop(permit);
+        result
+    }
+
+    /// Waits for batches with these topics, and volatile notifications about them.
+    pub fn subscribe(&self, topics: &[Topic]) -> Subscription {
+        self.inner.shared.feed.subscribe(topics)
+    }
+
+    /// The feed of what is not in the log.
+    pub fn volatile(&self) -> VolatileFeed {
+        VolatileFeed { store: self.clone() }
+    }
+
+    /// The position of the last batch that readers can see.
+    pub fn position(&self) -> Position {
+        self.inner.shared.published.read().position()
+    }
+
+    /// Names this log: random when the store was created or restored. A position that was learned under another incarnation means
+    /// nothing here.
+    pub fn incarnation(&self) -> u64 {
+        self.inner.incarnation
+    }
+
+    /// The schema version under which the data were written when the store was opened: the schema's own for a new store, an older
+    /// one if something has to be migrated ([`Store::set_schema_version`]).
+    pub fn stored_schema_version(&self) -> u32 {
+        self.inner.stored_schema
+    }
+
+    /// Adds to a batch that the data now have this schema version: the last step of a migration.
+    pub fn set_schema_version(&self, batch: &mut Batch, version: u32) {
+        batch.put_unchecked(META, SCHEMA_VERSION, &version.to_be_bytes());
+    }
+
+    /// Committed batches after a position, up to the current one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Trimmed`] if some of them are no longer in the log: the reader has to look at all data instead.
+    pub fn log(&self, after: Position) -> Result<Log, StorageError> {
+        Log::new(self.snapshot(), after)
+    }
+
+    /// How far the named reader of the log has come ([`Batch::set_cursor`]).
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Engine`] if the disk fails.
+    pub fn cursor(&self, name: &str) -> Result<Option<Position>, StorageError> {
+        self.snapshot().cursor(name)
+    }
+
+    /// The leases in this store.
+    pub fn leases(&self) -> Leases {
+        Leases { store: self.clone() }
+    }
+
+    /// The world that the store lives in.
+    pub fn world(&self) -> &World {
+        &self.inner.world
+    }
+
+    pub(crate) fn wake(&self, topics: impl Iterator<Item = Topic>) {
+        let position = self.position();
+        self.inner.shared.feed.notify(topics.map(|topic| (topic, position)));
+    }
+
+    /// Bytes of the encoded batch, if it may be committed here.
+    fn check(&self, batch: &Batch) -> Result<usize, StorageError> {
+        if let Some(why) = &batch.invalid {
+            return Err(StorageError::Invalid(why.clone()));
+        }
+        let bytes = batch.encoded_len();
+        if bytes > limits::MAX_BATCH_BYTES {
+            return Err(StorageError::Invalid(format!(
+                "it has {bytes} bytes; the limit is {}",
+                limits::MAX_BATCH_BYTES
+            )));
+        }
+        for (word, bits) in (0u8..).zip(batch.tables) {
+            let mut bits = bits;
+            while bits != 0 {
+                let id = word * 64 + bits.trailing_zeros() as u8;
+                if self.inner.shared.tables.get(id).is_none() {
+                    return Err(StorageError::Invalid(format!("no table of the schema has the id {id}")));
+                }
+                bits &= bits - 1;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn why_stopped(&self) -> StorageError {
+        StorageError::Stopped(
+            self.inner.shared.stopped.lock().clone().unwrap_or_else(|| "it is being closed".to_owned()),
+        )
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("position", &self.position()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        match &self.worker {
+            Worker::Thread(thread) => {
+                if let Some(thread) = thread.lock().take()
+                    && thread.join().is_err()
+                {
+                    tracing::error!("the committer's thread panicked");
+                }
+            }
+            Worker::Task(committer) => committer.lock().finish(),
+        }
+    }
+}
+
+/// The committer's thread.
+fn run(mut committer: Committer) {
+    let shared = committer.shared.clone();
+    while !shared.queue.is_closed() {
+        shared.queue.wait(committer.sleep_at_most());
+        committer.run_group();
+        committer.sync_tail();
+    }
+    committer.finish();
+}
+
+/// The committer's task: the same, with the world's time for the disk's.
+async fn run_task(shared: Arc<Shared>, committer: Weak<Mutex<Committer>>, world: World, disk: Faults) {
+    let mut unsynced = false;
+    while !shared.queue.is_closed() {
+        if shared.queue.is_empty() {
+            if unsynced {
+                let _ = world.timeout(TAIL_SYNC, shared.queue.ready()).await;
+            } else {
+                shared.queue.ready().await;
+            }
+        }
+        let sync_time = disk.sync_time();
+        if !sync_time.is_zero() && !shared.queue.is_empty() {
+            world.sleep(sync_time).await;
+        }
+        let Some(committer) = committer.upgrade() else { return };
+        let mut committer = committer.lock();
+        committer.run_group();
+        committer.sync_tail();
+        unsynced = committer.sleep_at_most().is_some();
+    }
+}
+
+/// What was found when opening.
+struct Opened {
+    incarnation: u64,
+    stored_schema: u32,
+}
+
+/// Reads what the store knows about itself, and prepares it for writing.
+fn recover(
+    engine: Engine,
+    tables: Tables,
+    schema: &Schema,
+    world: World,
+    options: &Options,
+) -> Result<(Committer, Opened), StorageError> {
+    let snapshot = Snapshot::new(0, engine.snapshot());
+    let read = |name: &[u8]| snapshot.get(META, name);
+    let stored_schema = match read(SCHEMA_VERSION)? {
+        Some(value) => read_u32(&value)?,
+        None => schema.version,
+    };
+    if stored_schema > schema.version {
+        return Err(StorageError::NewerSchema { stored: stored_schema, known: schema.version });
+    }
+    let read_number = |name: &[u8]| read(name)?.map(|value| read_position(&value)).transpose();
+    let mut position = read_number(POSITION)?.unwrap_or(0);
+    let trimmed = read_number(TRIMMED)?.unwrap_or(0);
+    let boot = engine.boot_id();
+    let mut writes = engine.begin(256);
+    let mut put = |name: &[u8], value: &[u8]| writes.put(META.access, &stored_key(META, name), value);
+
+    let incarnation = match read_number(INCARNATION)? {
+        Some(incarnation) if !options.restored => incarnation,
+        _ => u64::from_be_bytes(world.random_bytes()),
+    };
+    put(INCARNATION, &incarnation.to_be_bytes());
+    put(SCHEMA_VERSION, &stored_schema.to_be_bytes());
+    let clean = read(CLEAN)?.is_some();
+    let last_boot = read(BOOT)?;
+    if let Some(last_boot) = last_boot
+        && !clean
+        && (last_boot != boot || boot.is_empty())
+    {
+        // The machine went down with the store open: positions that clients have seen may have been lost with the unsynced end
+        // of the log. None of them is used again.
+        position += limits::MAX_UNSYNCED_POSITIONS;
+        put(POSITION, &position.to_be_bytes());
+    }
+    put(BOOT, &boot);
+    writes.delete(META.access, &stored_key(META, CLEAN));
+    engine.write(writes, true)?;
+
+    let remembered = read_remembered(&snapshot, position)?;
+    drop(snapshot);
+    let published = Snapshot::new(position, engine.snapshot());
+    let shared = Arc::new(Shared {
+        engine,
+        tables,
+        queue: Queue::new(),
+        feed: Arc::default(),
+        published: RwLock::new(published),
+        stopped: Mutex::default(),
+    });
+    let committer = Committer::new(shared, world, options, position, trimmed, remembered);
+    Ok((committer, Opened { incarnation, stored_schema }))
+}
+
+/// The ids of the last positions and what they were answered.
+fn read_remembered(snapshot: &Snapshot, position: Position) -> Result<Remembered, StorageError> {
+    let first = position.saturating_sub(limits::REMEMBERED_POSITIONS).to_be_bytes();
+    let mut conflicts = snapshot.scan::<&[u8]>(CONFLICTS, &first..&[]).peekable();
+    let mut remembered = Remembered::default();
+    let mut conflicts_before = |position: Position, remembered: &mut Remembered| -> Result<(), StorageError> {
+        while let Some(row) = conflicts.next_if(|row| match row {
+            Ok((key, _)) => key.first_chunk().is_none_or(|first| u64::from_be_bytes(*first) < position),
+            Err(_) => true,
+        }) {
+            let (key, conflict) = row?;
+            let entry = read_entry(&key[..8.min(key.len())], key.get(8..).unwrap_or_default())?;
+            remembered.insert(entry.batch, Decided { position: entry.position, conflict: Some(conflict) });
+        }
+        Ok(())
+    };
+    let mut rows = snapshot.scan::<&[u8]>(LOG, &first..&[]);
+    while let Some(entry) = rows.next_with(read_entry) {
+        let entry = entry??;
+        conflicts_before(entry.position, &mut remembered)?;
+        debug_assert!(recent(entry.position, position));
+        remembered.insert(entry.batch, Decided { position: entry.position, conflict: None });
+    }
+    conflicts_before(Position::MAX, &mut remembered)?;
+    Ok(remembered)
+}
+
+fn read_u32(value: &[u8]) -> Result<u32, StorageError> {
+    value
+        .try_into()
+        .map(u32::from_be_bytes)
+        .map_err(|_| StorageError::Malformed("the stored schema version is not a number of 4 bytes".to_owned()))
+}
+
+#[allow(dead_code)]
+const fn assert_send_sync<T: Send + Sync>() {}
+const _: () = {
+    assert_send_sync::<Store>();
+    assert_send_sync::<EngineSnapshot>();
+    assert_send_sync::<Snapshot>();
+};
