@@ -7,14 +7,15 @@
 //!
 //! 1. [`pdu::Pdu::parse`] reads an event of a given [`room_version::RoomVersion`], checks its format and limits, brings it
 //!    into [`canonical_json`] and computes its identifier ([`hash`]).
-//! 2. `steps::Received::check` verifies signatures (`sign`) and the content hash; when the hash differs the redacted
+//! 2. [`steps::Received::check`] verifies signatures ([`sign`]) and the content hash; when the hash differs the redacted
 //!    copy ([`redact`]) takes the event's place.
 //! 3. [`auth`] decides whether the room's state allows the event.
 //! 4. [`resolve`] merges the states of several branches, kept as persistent trees ([`tree`]).
 //!
-//! Events of our own come from `build`.
+//! Events of our own come from [`mod@build`].
 
 pub mod auth;
+pub mod build;
 pub mod canonical_json;
 pub mod hash;
 pub mod ids;
@@ -22,4 +23,6 @@ pub mod pdu;
 pub mod redact;
 pub mod resolve;
 pub mod room_version;
+pub mod sign;
+pub mod steps;
 pub mod tree;

@@ -46,7 +46,7 @@ pub const MAX_PREV_EVENTS: usize = 20;
 pub const MAX_AUTH_EVENTS: usize = 10;
 
 /// An event: well-formed by the rules of its room version, with its identifier. Signatures, hashes and permissions have
-/// not been looked at; see `crate::steps` for types that say so.
+/// not been looked at; see [`crate::steps`] for types that say so.
 ///
 /// Immutable; a clone costs one reference count.
 #[derive(Clone)]
@@ -278,12 +278,23 @@ impl Pdu {
 
     /// The signatures: server name, key id and the signature in Base64, as sent.
     pub fn signatures(&self) -> impl Iterator<Item = (String, String, String)> + '_ {
-        let servers = Members::of(self.slice(self.0.layout.signatures).as_bytes());
+        let servers = Members::of(self.signatures_json());
         servers.flat_map(|server| {
             let name = decode_name(server.name);
             Members::of(server.value)
                 .map(move |signature| (name.clone(), decode_name(signature.name), decode_value(signature.value)))
         })
+    }
+
+    /// `signatures` as canonical JSON.
+    pub(crate) fn signatures_json(&self) -> &[u8] {
+        self.slice(self.0.layout.signatures).as_bytes()
+    }
+
+    /// The canonical JSON before and after the value of `signatures`.
+    pub(crate) fn around_signatures(&self) -> (&[u8], &[u8]) {
+        let value = self.0.layout.signatures.range();
+        (&self.canonical()[..value.start], &self.canonical()[value.end..])
     }
 
     /// The SHA-256 of the event as the specification's content hash has it; compare [`Self::sent_content_hash`].

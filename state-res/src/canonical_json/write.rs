@@ -129,11 +129,6 @@ fn write_number(number: &Number, numbers: Numbers, out: &mut Vec<u8>) -> Result<
     }
     if number.is_f64() {
         return match number.as_f64() {
-            // serde_json reads `-0` as a float.
-            Some(0.0) if numbers == Numbers::Whole || text.starts_with('-') => {
-                out.push(b'0');
-                Ok(())
-            }
             Some(float) if numbers == Numbers::Whole && float.fract() == 0.0 => write_whole(float, &text, out),
             _ => Err(CanonicalError::NotAnInteger { number: shown(&text) }),
         };

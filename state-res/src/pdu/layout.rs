@@ -31,9 +31,13 @@ impl Span {
         self.start != u32::MAX
     }
 
-    pub(super) fn of(self, text: &str) -> &str {
+    pub(super) const fn range(self) -> std::ops::Range<usize> {
         let start = self.start as usize;
-        text.get(start..start + self.len as usize).unwrap_or_default()
+        start..start + self.len as usize
+    }
+
+    pub(super) fn of(self, text: &str) -> &str {
+        if self.is_some() { text.get(self.range()).unwrap_or_default() } else { "" }
     }
 }
 
