@@ -1,1 +1,162 @@
-//! State resolution: one state out of several, for room versions 1, 2–11 and 12.
+//! State resolution: one state out of several.
+//!
+//! Where a room's history forks, each branch has its own state. [`resolve`] merges them as the room's version says:
+//! version 1 in its own way, 2 to 11 by the second algorithm ("State resolution" of room version 2), 12 by the second
+//! algorithm as version 12 changes it. The result depends on nothing but the states and the events.
+//!
+//! States are roots of [`tree`](crate::tree)s; what differs between them is found without walking what does not. Events
+//! are fetched when they are needed. A failure to fetch aborts the resolution, for a state resolved without an event that
+//! exists is a wrong state; so does an event that is not there, since whoever accepts an event has its auth events.
+//!
+//! Nothing here recurses, and every walk remembers where it has been, so neither the length of an auth chain nor a cycle
+//! in it (room versions 1 and 2 let senders choose event ids) can do harm.
+//!
+//! # Where the specification leaves a choice
+//!
+//! - Version 1 does not say in which order conflicts of one type are resolved. Here each is resolved against the outcome
+//!   of the passes before, and the outcomes of one pass count from the next pass on, so that no order shows.
+//! - In ordering power events, the auth chain of an event is all of it, also where it leads through events that are not in
+//!   the full conflicted set, as the definition says.
+//! - A sender's power that cannot be read from an event's auth events counts as 0 in ordering it.
+//! - Events of a cycle among the power events have no topological order; they are left out.
+
+use std::fmt;
+
+use crate::{
+    ids::EventKey,
+    pdu::Pdu,
+    room_version::{RoomVersion, StateResolution},
+    tree::{NewNodes, Nodes, Root, TreeError},
+};
+
+mod auth_difference;
+mod checks;
+mod conflicts;
+mod graph;
+mod order;
+mod v1;
+mod v2;
+
+use self::{conflicts::Conflicts, graph::Graph};
+
+/// Where events are read from: one room's accepted events, outliers included.
+pub trait Events {
+    /// Why reading failed (not: that there is no such event).
+    type Error;
+
+    /// The event of this key, `None` if there is none.
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering.
+    fn event(&self, key: EventKey) -> Result<Option<Pdu>, Self::Error>;
+
+    /// Whether the event was rejected under the checks on receipt of a PDU (soft failure is not rejection). Asked only for
+    /// events that there are.
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering.
+    fn is_rejected(&self, key: EventKey) -> Result<bool, Self::Error>;
+
+    /// The events that the event of this key names in its `auth_events`, `None` if there is no such event. A store that
+    /// knows without reading the event says so here.
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering.
+    fn auth_events(&self, key: EventKey) -> Result<Option<Vec<EventKey>>, Self::Error> {
+        let event = self.event(key)?;
+        Ok(event.map(|event| event.auth_events().iter().map(|id| EventKey::of(id)).collect()))
+    }
+}
+
+impl<E: Events + ?Sized> Events for &E {
+    type Error = E::Error;
+
+    fn event(&self, key: EventKey) -> Result<Option<Pdu>, Self::Error> {
+        (**self).event(key)
+    }
+
+    fn is_rejected(&self, key: EventKey) -> Result<bool, Self::Error> {
+        (**self).is_rejected(key)
+    }
+
+    fn auth_events(&self, key: EventKey) -> Result<Option<Vec<EventKey>>, Self::Error> {
+        (**self).auth_events(key)
+    }
+}
+
+/// A room's state nodes and events. Anything that is both [`Nodes`] and [`Events`] and fails in one way is one.
+pub trait Room: Nodes<Error = Self::Failure> + Events<Error = Self::Failure> {
+    /// Why reading failed.
+    type Failure;
+}
+
+impl<R, E> Room for R
+where
+    R: Nodes<Error = E> + Events<Error = E>,
+{
+    type Failure = E;
+}
+
+/// Why states could not be resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolveError<E> {
+    /// A state could not be read.
+    Tree(TreeError<E>),
+    /// The store of events could not answer.
+    Fetch(E),
+    /// An event in a state, or in the auth chain of one, is not there.
+    Missing(EventKey),
+    /// An event that a state or an auth chain refers to is no state event.
+    NotState(EventKey),
+}
+
+impl<E> From<TreeError<E>> for ResolveError<E> {
+    fn from(error: TreeError<E>) -> Self {
+        ResolveError::Tree(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ResolveError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResolveError::Tree(error) => error.fmt(f),
+            ResolveError::Fetch(error) => write!(f, "an event could not be read: {error}"),
+            ResolveError::Missing(key) => {
+                write!(f, "an event of the room's state or its auth chain is missing: {key:?}")
+            }
+            ResolveError::NotState(key) => write!(f, "an event of the room's state is no state event: {key:?}"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for ResolveError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ResolveError::Tree(error) => Some(error),
+            ResolveError::Fetch(error) => Some(error),
+            ResolveError::Missing(_) | ResolveError::NotState(_) => None,
+        }
+    }
+}
+
+/// The resolution of the states `roots` of a room of this version, and the tree nodes it needs that the first of them did
+/// not have. Of no states it is the empty state, of one that state.
+///
+/// # Errors
+/// When a state or an event cannot be read or is not there.
+pub fn resolve<R: Room>(
+    version: RoomVersion,
+    roots: &[Root],
+    room: &R,
+) -> Result<(Root, NewNodes), ResolveError<R::Failure>> {
+    let Some(conflicts) = Conflicts::between(room, roots)? else {
+        return Ok((roots.first().copied().unwrap_or(Root::EMPTY), Vec::new()));
+    };
+    let mut graph = Graph::new(room);
+    let changes = match version.rules().state_resolution {
+        StateResolution::V1 => v1::resolve(&conflicts, &mut graph)?,
+        StateResolution::V2 => v2::resolve(v2::Algorithm::V2, &conflicts, &mut graph)?,
+        StateResolution::V2_1 => v2::resolve(v2::Algorithm::V2_1, &conflicts, &mut graph)?,
+    };
+    Ok(crate::tree::update(room, conflicts.base(), &changes)?)
+}

@@ -1,0 +1,153 @@
+//! The two orders of events of room version 2 ("Definitions").
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+};
+
+use super::{ResolveError, Room, graph::Graph};
+use crate::{
+    auth::{PowerLevel, PowerLevels},
+    ids::EventKey,
+    pdu::Pdu,
+};
+
+/// The *reverse topological power ordering* of `events`, from earliest to latest: each after those of its auth chain, and
+/// where that leaves a choice by power of the sender, time, and id.
+pub(super) fn by_power<R: Room>(
+    graph: &mut Graph<'_, R>,
+    events: &BTreeSet<EventKey>,
+) -> Result<Vec<EventKey>, ResolveError<R::Failure>> {
+    // Which of the events each one waits for, and which wait for it.
+    let mut waits_for: BTreeMap<EventKey, usize> = BTreeMap::new();
+    let mut awaited_by: BTreeMap<EventKey, Vec<EventKey>> = BTreeMap::new();
+    let leading = graph.leading_to(events, events)?;
+    for key in events {
+        let nearest = nearest_in_chain(graph, *key, events, &leading)?;
+        waits_for.insert(*key, nearest.len());
+        for earlier in nearest {
+            awaited_by.entry(earlier).or_default().push(*key);
+        }
+    }
+
+    // Kahn's algorithm.
+    let mut ready = BinaryHeap::new();
+    for (key, _) in waits_for.iter().filter(|(_, waiting)| **waiting == 0) {
+        ready.push(Reverse(power_rank(graph, *key)?));
+    }
+    let mut sorted = Vec::with_capacity(events.len());
+    while let Some(Reverse(PowerRank { key, .. })) = ready.pop() {
+        sorted.push(key);
+        for later in awaited_by.get(&key).into_iter().flatten() {
+            if let Some(waiting) = waits_for.get_mut(later) {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    ready.push(Reverse(power_rank(graph, *later)?));
+                }
+            }
+        }
+    }
+    Ok(sorted)
+}
+
+/// The events of `among` that are met first on the ways through the auth chain of `key`. `leading` are the events worth
+/// following.
+fn nearest_in_chain<R: Room>(
+    graph: &mut Graph<'_, R>,
+    key: EventKey,
+    among: &BTreeSet<EventKey>,
+    leading: &BTreeSet<EventKey>,
+) -> Result<BTreeSet<EventKey>, ResolveError<R::Failure>> {
+    let mut nearest = BTreeSet::new();
+    let mut walked = BTreeSet::new();
+    let mut stack = vec![key];
+    while let Some(at) = stack.pop() {
+        for auth_event in graph.auth_events(at)?.iter() {
+            if among.contains(auth_event) {
+                nearest.insert(*auth_event);
+            } else if leading.contains(auth_event) && walked.insert(*auth_event) {
+                stack.push(*auth_event);
+            }
+        }
+    }
+    Ok(nearest)
+}
+
+/// Where an event stands among those that could come next: the smallest comes first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct PowerRank {
+    power: Reverse<PowerLevel>,
+    origin_server_ts: i64,
+    event_id: String,
+    key: EventKey,
+}
+
+fn power_rank<R: Room>(graph: &mut Graph<'_, R>, key: EventKey) -> Result<PowerRank, ResolveError<R::Failure>> {
+    let event = graph.event(key)?;
+    Ok(PowerRank {
+        power: Reverse(sender_power(graph, &event)?),
+        origin_server_ts: event.origin_server_ts(),
+        event_id: event.event_id().to_owned(),
+        key,
+    })
+}
+
+/// The power of an event's sender by the event's own auth events; 0 where they do not tell.
+fn sender_power<R: Room>(graph: &mut Graph<'_, R>, event: &Pdu) -> Result<PowerLevel, ResolveError<R::Failure>> {
+    let nobody = PowerLevel::Finite(0);
+    let Some(create) = graph.create_of(event)? else { return Ok(nobody) };
+    let power_levels = graph.auth_event_of(event.key(), "m.room.power_levels", "")?;
+    Ok(PowerLevels::new(&create, power_levels.as_ref()).user(event.sender()).unwrap_or(nobody))
+}
+
+/// The *mainline ordering* of `events` based on the `m.room.power_levels` event `power_levels`, from earliest to latest.
+pub(super) fn by_mainline<R: Room>(
+    graph: &mut Graph<'_, R>,
+    events: &BTreeSet<EventKey>,
+    power_levels: Option<EventKey>,
+) -> Result<Vec<EventKey>, ResolveError<R::Failure>> {
+    let mut mainline: BTreeMap<EventKey, usize> = BTreeMap::new();
+    let mut next = power_levels;
+    while let Some(at) = next {
+        let position = mainline.len();
+        if mainline.contains_key(&at) {
+            break;
+        }
+        mainline.insert(at, position);
+        next = power_levels_of(graph, at)?;
+    }
+
+    // The position of whatever cites a power levels event: that event's own, or that of the nearest before it which is on
+    // the mainline; `usize::MAX`, the ∞ of the definition, if none is.
+    let mut positions = mainline;
+    let mut sorted = Vec::with_capacity(events.len());
+    for key in events {
+        let mut passed = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut at = power_levels_of(graph, *key)?;
+        let position = loop {
+            let Some(cited) = at else { break usize::MAX };
+            if let Some(position) = positions.get(&cited) {
+                break *position;
+            }
+            if !seen.insert(cited) {
+                break usize::MAX;
+            }
+            passed.push(cited);
+            at = power_levels_of(graph, cited)?;
+        };
+        positions.extend(passed.into_iter().map(|cited| (cited, position)));
+        let event = graph.event(*key)?;
+        sorted.push((Reverse(position), event.origin_server_ts(), event.event_id().to_owned(), *key));
+    }
+    sorted.sort();
+    Ok(sorted.into_iter().map(|(.., key)| key).collect())
+}
+
+/// The `m.room.power_levels` event that an event cites.
+fn power_levels_of<R: Room>(
+    graph: &mut Graph<'_, R>,
+    key: EventKey,
+) -> Result<Option<EventKey>, ResolveError<R::Failure>> {
+    Ok(graph.auth_event_of(key, "m.room.power_levels", "")?.map(|event| event.key()))
+}
