@@ -49,8 +49,8 @@ pub enum CanonicalError {
         /// Offset in bytes.
         at: usize,
     },
-    /// Nested deeper than [`MAX_NESTING`].
-    #[error("nested deeper than {MAX_NESTING} levels")]
+    /// Nested deeper than the bound, which is [`MAX_NESTING`] for everything but requests.
+    #[error("nested too deeply")]
     TooDeep,
     /// Longer than this crate reads.
     #[error("longer than {max} bytes")]
@@ -85,7 +85,16 @@ impl CanonicalError {
 /// # Errors
 /// The text is not UTF-8 or not JSON, nested too deeply, or has a number that `numbers` refuses.
 pub fn canonicalise(json: &[u8], numbers: Numbers) -> Result<Vec<u8>, CanonicalError> {
-    let document = Document::parse(json)?;
+    canonicalise_within(json, numbers, MAX_NESTING)
+}
+
+/// As [`canonicalise`], with another bound than [`MAX_NESTING`]: a signed request may carry an event that is refused for
+/// its depth without being refused itself. Each level takes stack.
+///
+/// # Errors
+/// As [`canonicalise`].
+pub fn canonicalise_within(json: &[u8], numbers: Numbers, max_nesting: usize) -> Result<Vec<u8>, CanonicalError> {
+    let document = Document::parse_within(json, max_nesting)?;
     let mut out = Vec::with_capacity(json.len());
     document.write(Document::ROOT, numbers, &mut out)?;
     Ok(out)

@@ -55,11 +55,17 @@ impl<'a> Document<'a> {
 
     /// Reads a text that holds one JSON value.
     pub(crate) fn parse(json: &'a [u8]) -> Result<Self, CanonicalError> {
+        Self::parse_within(json, MAX_NESTING)
+    }
+
+    /// Reads a text that holds one JSON value, nested at most so deeply.
+    pub(crate) fn parse_within(json: &'a [u8], max_nesting: usize) -> Result<Self, CanonicalError> {
         if json.len() > MAX_TEXT_BYTES {
             return Err(CanonicalError::TooLong { max: MAX_TEXT_BYTES });
         }
         let text = std::str::from_utf8(json).map_err(|error| CanonicalError::NotUtf8 { at: error.valid_up_to() })?;
-        let mut reader = Reader { bytes: json, at: 0, nodes: Vec::with_capacity(16 + json.len() / 16) };
+        let nodes = Vec::with_capacity(16 + json.len() / 16);
+        let mut reader = Reader { bytes: json, at: 0, nodes, max_nesting };
         reader.value(0)?;
         reader.skip_whitespace();
         if reader.at != json.len() {
@@ -255,6 +261,7 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     nodes: Vec<Node>,
+    max_nesting: usize,
 }
 
 impl Reader<'_> {
@@ -330,7 +337,7 @@ impl Reader<'_> {
     }
 
     fn open(&mut self, kind: Kind, depth: usize) -> Result<usize, CanonicalError> {
-        if depth >= MAX_NESTING {
+        if depth >= self.max_nesting {
             return Err(CanonicalError::TooDeep);
         }
         self.at += 1;
