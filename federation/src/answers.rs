@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use crate::{
     ApiError, Edu, RawJson,
     types::{
-        AliasAnswer, ClaimedKeys, DeviceKeyRequest, Direction, EventAtTime, Hierarchy,
-        InviteRequest, JoinAnswer, KeyClaimRequest, MissingEventsRequest, PublicRoomsRequest,
-        StateAnswer, StateIds, Template, TransactionAnswer, UserDevices, UserKeys,
+        AliasAnswer, ClaimedKeys, DeviceKeyRequest, Direction, EventAtTime, Hierarchy, InviteRequest, JoinAnswer,
+        KeyClaimRequest, MissingEventsRequest, PublicRoomsRequest, StateAnswer, StateIds, Template, TransactionAnswer,
+        UserDevices, UserKeys,
     },
 };
 
@@ -57,21 +57,10 @@ pub trait Answers: Send + Sync + 'static {
     ) -> Result<JoinAnswer, ApiError>;
 
     /// `GET /make_leave/{roomId}/{userId}`: a leave for `user_id` (of `origin`) to complete.
-    async fn make_leave(
-        &self,
-        origin: &str,
-        room_id: &str,
-        user_id: &str,
-    ) -> Result<Template, ApiError>;
+    async fn make_leave(&self, origin: &str, room_id: &str, user_id: &str) -> Result<Template, ApiError>;
 
     /// `PUT /send_leave/{roomId}/{eventId}`: a signed leave (a JSON object).
-    async fn send_leave(
-        &self,
-        origin: &str,
-        room_id: &str,
-        event_id: &str,
-        event: RawJson,
-    ) -> Result<(), ApiError>;
+    async fn send_leave(&self, origin: &str, room_id: &str, event_id: &str, event: RawJson) -> Result<(), ApiError>;
 
     /// `GET /make_knock/{roomId}/{userId}`: a knock for `user_id` (of `origin`) to complete; versions as in [`Answers::make_join`].
     async fn make_knock(
@@ -114,31 +103,16 @@ pub trait Answers: Send + Sync + 'static {
     ) -> Result<Vec<RawJson>, ApiError>;
 
     /// `GET /state/{roomId}`: the state before an event.
-    async fn state(
-        &self,
-        origin: &str,
-        room_id: &str,
-        event_id: &str,
-    ) -> Result<StateAnswer, ApiError>;
+    async fn state(&self, origin: &str, room_id: &str, event_id: &str) -> Result<StateAnswer, ApiError>;
 
     /// `GET /state_ids/{roomId}`: the same as ids.
-    async fn state_ids(
-        &self,
-        origin: &str,
-        room_id: &str,
-        event_id: &str,
-    ) -> Result<StateIds, ApiError>;
+    async fn state_ids(&self, origin: &str, room_id: &str, event_id: &str) -> Result<StateIds, ApiError>;
 
     /// `GET /event/{eventId}`: one event that `origin` may see.
     async fn event(&self, origin: &str, event_id: &str) -> Result<RawJson, ApiError>;
 
     /// `GET /event_auth/{roomId}/{eventId}`: the whole auth chain of an event.
-    async fn event_auth(
-        &self,
-        origin: &str,
-        room_id: &str,
-        event_id: &str,
-    ) -> Result<Vec<RawJson>, ApiError>;
+    async fn event_auth(&self, origin: &str, room_id: &str, event_id: &str) -> Result<Vec<RawJson>, ApiError>;
 
     /// `GET /timestamp_to_event/{roomId}`: the event nearest to `ts` (milliseconds since the Unix epoch) in this direction.
     async fn event_at_time(
@@ -150,55 +124,28 @@ pub trait Answers: Send + Sync + 'static {
     ) -> Result<EventAtTime, ApiError>;
 
     /// `GET /query/profile`: the profile of a local user, or the one field asked for.
-    async fn profile(
-        &self,
-        origin: &str,
-        user_id: &str,
-        field: Option<&str>,
-    ) -> Result<Map<String, Value>, ApiError>;
+    async fn profile(&self, origin: &str, user_id: &str, field: Option<&str>) -> Result<Map<String, Value>, ApiError>;
 
     /// `GET /query/directory`: what one of our aliases stands for.
     async fn alias(&self, origin: &str, alias: &str) -> Result<AliasAnswer, ApiError>;
 
     /// `POST /user/keys/query`: identity keys of local users' devices, and their cross-signing keys.
-    async fn user_keys(
-        &self,
-        origin: &str,
-        request: DeviceKeyRequest,
-    ) -> Result<UserKeys, ApiError>;
+    async fn user_keys(&self, origin: &str, request: DeviceKeyRequest) -> Result<UserKeys, ApiError>;
 
     /// `POST /user/keys/claim`: one-time keys of local users' devices, each given out once.
-    async fn claim_keys(
-        &self,
-        origin: &str,
-        request: KeyClaimRequest,
-    ) -> Result<ClaimedKeys, ApiError>;
+    async fn claim_keys(&self, origin: &str, request: KeyClaimRequest) -> Result<ClaimedKeys, ApiError>;
 
     /// `GET /user/devices/{userId}`: the devices of a local user.
     async fn user_devices(&self, origin: &str, user_id: &str) -> Result<UserDevices, ApiError>;
 
     /// `GET` and `POST /publicRooms`: our published rooms, in the form of the client-server API's answer.
-    async fn public_rooms(
-        &self,
-        origin: &str,
-        request: PublicRoomsRequest,
-    ) -> Result<Map<String, Value>, ApiError>;
+    async fn public_rooms(&self, origin: &str, request: PublicRoomsRequest) -> Result<Map<String, Value>, ApiError>;
 
     /// `GET /hierarchy/{roomId}`: a space and its children, as far as the asker could join or peek.
-    async fn hierarchy(
-        &self,
-        origin: &str,
-        room_id: &str,
-        suggested_only: bool,
-    ) -> Result<Hierarchy, ApiError>;
+    async fn hierarchy(&self, origin: &str, room_id: &str, suggested_only: bool) -> Result<Hierarchy, ApiError>;
 
     /// `PUT /exchange_third_party_invite/{roomId}`: a partial `m.room.member` event (a JSON object) to complete and send as an invite.
-    async fn exchange_third_party_invite(
-        &self,
-        origin: &str,
-        room_id: &str,
-        event: RawJson,
-    ) -> Result<(), ApiError>;
+    async fn exchange_third_party_invite(&self, origin: &str, room_id: &str, event: RawJson) -> Result<(), ApiError>;
 
     /// `GET /openid/userinfo`, which anyone may ask: the user who made this OpenID token; 401 `M_UNKNOWN_TOKEN` if nobody did.
     async fn openid_user(&self, access_token: &str) -> Result<String, ApiError>;

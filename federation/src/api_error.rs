@@ -22,25 +22,14 @@ pub struct ApiError {
 
 impl ApiError {
     /// An error with a status, a code and a sentence.
-    pub fn new(
-        status: u16,
-        errcode: impl Into<Cow<'static, str>>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            status,
-            errcode: errcode.into(),
-            message: message.into(),
-            extra: None,
-        }
+    pub fn new(status: u16, errcode: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { status, errcode: errcode.into(), message: message.into(), extra: None }
     }
 
     /// Adds a member to the answer.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.extra
-            .get_or_insert_with(Default::default)
-            .insert(key.to_owned(), value.into());
+        self.extra.get_or_insert_with(Default::default).insert(key.to_owned(), value.into());
         self
     }
 
@@ -66,11 +55,7 @@ impl ApiError {
 
     /// 405 `M_UNRECOGNIZED`: the endpoint does not take this method.
     pub fn wrong_method() -> Self {
-        Self::new(
-            405,
-            "M_UNRECOGNIZED",
-            "This endpoint does not take this method.",
-        )
+        Self::new(405, "M_UNRECOGNIZED", "This endpoint does not take this method.")
     }
 
     /// 400 `M_NOT_JSON`: the body is not JSON.
@@ -95,12 +80,8 @@ impl ApiError {
 
     /// 400 `M_INCOMPATIBLE_ROOM_VERSION`, which names the room's version.
     pub fn incompatible_room_version(version: &str) -> Self {
-        Self::new(
-            400,
-            "M_INCOMPATIBLE_ROOM_VERSION",
-            "Your server does not support the version of this room.",
-        )
-        .with("room_version", version)
+        Self::new(400, "M_INCOMPATIBLE_ROOM_VERSION", "Your server does not support the version of this room.")
+            .with("room_version", version)
     }
 
     /// 413 `M_TOO_LARGE`.
@@ -116,11 +97,7 @@ impl ApiError {
     /// 500 `M_UNKNOWN`; the cause goes to the log, not to the peer.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "cannot answer a peer");
-        Self::new(
-            500,
-            "M_UNKNOWN",
-            "The server failed to carry this out; its log says why.",
-        )
+        Self::new(500, "M_UNKNOWN", "The server failed to carry this out; its log says why.")
     }
 
     /// The body of the answer.
@@ -135,10 +112,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let json = (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         (status, [json], self.to_json().to_string()).into_response()
     }
 }

@@ -49,14 +49,8 @@ pub enum ParsedEdu {
 
 impl Edu {
     /// The types in [`Edu`].
-    pub const TYPES: [&'static str; 6] = [
-        "m.typing",
-        "m.receipt",
-        "m.presence",
-        "m.device_list_update",
-        "m.signing_key_update",
-        "m.direct_to_device",
-    ];
+    pub const TYPES: [&'static str; 6] =
+        ["m.typing", "m.receipt", "m.presence", "m.device_list_update", "m.signing_key_update", "m.direct_to_device"];
 
     /// Reads one EDU of a transaction.
     pub fn parse(json: &RawJson) -> ParsedEdu {
@@ -67,10 +61,7 @@ impl Edu {
         let edu_type = match json.parse::<Head>() {
             Ok(head) => head.edu_type,
             Err(error) => {
-                return ParsedEdu::Malformed {
-                    edu_type: None,
-                    because: error.to_string(),
-                };
+                return ParsedEdu::Malformed { edu_type: None, because: error.to_string() };
             }
         };
         if !Self::TYPES.contains(&edu_type.as_str()) {
@@ -78,10 +69,7 @@ impl Edu {
         }
         match json.parse::<Self>() {
             Ok(edu) => ParsedEdu::Known(Box::new(edu)),
-            Err(error) => ParsedEdu::Malformed {
-                edu_type: Some(edu_type),
-                because: error.to_string(),
-            },
+            Err(error) => ParsedEdu::Malformed { edu_type: Some(edu_type), because: error.to_string() },
         }
     }
 
@@ -231,34 +219,17 @@ mod tests {
             r#"{"edu_type":"m.signing_key_update","content":{"user_id":"@a:b","master_key":{"keys":{}}}}"#,
             r#"{"edu_type":"m.direct_to_device","content":{"sender":"@a:b","type":"m.x","message_id":"1","messages":{"@c:d":{"*":{}}}}}"#,
         ] {
-            let ParsedEdu::Known(edu) = Edu::parse(&raw(text)) else {
-                unreachable!("{text}")
-            };
+            let ParsedEdu::Known(edu) = Edu::parse(&raw(text)) else { unreachable!("{text}") };
             assert!(text.contains(edu.edu_type()));
-            assert_eq!(
-                String::from_utf8(edu.to_raw().as_bytes().to_vec()).unwrap(),
-                text
-            );
+            assert_eq!(String::from_utf8(edu.to_raw().as_bytes().to_vec()).unwrap(), text);
         }
     }
 
     #[test]
     fn unknown_and_malformed_ones_are_told_apart() {
-        assert_eq!(
-            Edu::parse(&raw(r#"{"edu_type":"org.x","content":7}"#)),
-            ParsedEdu::Unknown("org.x".into())
-        );
-        assert!(matches!(
-            Edu::parse(&raw("[]")),
-            ParsedEdu::Malformed { edu_type: None, .. }
-        ));
+        assert_eq!(Edu::parse(&raw(r#"{"edu_type":"org.x","content":7}"#)), ParsedEdu::Unknown("org.x".into()));
+        assert!(matches!(Edu::parse(&raw("[]")), ParsedEdu::Malformed { edu_type: None, .. }));
         let typing = Edu::parse(&raw(r#"{"edu_type":"m.typing","content":{"room_id":7}}"#));
-        assert!(matches!(
-            typing,
-            ParsedEdu::Malformed {
-                edu_type: Some(_),
-                ..
-            }
-        ));
+        assert!(matches!(typing, ParsedEdu::Malformed { edu_type: Some(_), .. }));
     }
 }

@@ -109,8 +109,7 @@ impl ObjectWriter {
     #[must_use]
     pub fn value(mut self, key: &str, value: &(impl serde::Serialize + ?Sized)) -> Self {
         self.key(key);
-        serde_json::to_writer(&mut self.text, value)
-            .expect("writing to memory fails for no type that is passed here");
+        serde_json::to_writer(&mut self.text, value).expect("writing to memory fails for no type that is passed here");
         self
     }
 
@@ -133,8 +132,7 @@ impl ObjectWriter {
         if self.text.len() > 1 {
             self.text.push(b',');
         }
-        serde_json::to_writer(&mut self.text, key)
-            .expect("writing a string to memory does not fail");
+        serde_json::to_writer(&mut self.text, key).expect("writing a string to memory does not fail");
         self.text.push(b':');
     }
 }
@@ -146,10 +144,8 @@ mod tests {
 
     #[test]
     fn text_survives_unchanged() {
-        let pdus: Vec<RawJson> = serde_json::from_str(
-            r#"[{"b": 1.0, "a":1e3}, {"depth":123456789012345678901234567890}]"#,
-        )
-        .unwrap();
+        let pdus: Vec<RawJson> =
+            serde_json::from_str(r#"[{"b": 1.0, "a":1e3}, {"depth":123456789012345678901234567890}]"#).unwrap();
         let body = ObjectWriter::new()
             .value("origin", "a \"quoted\" name")
             .list("pdus", &pdus)

@@ -10,6 +10,4 @@ pub use directory::{AliasAnswer, Hierarchy, PublicRoomsRequest};
 pub use events::{Direction, EventAtTime, MissingEventsRequest, StateAnswer, StateIds};
 pub use joining::{InviteRequest, JoinAnswer, Template};
 pub use transactions::{PduResult, ServerVersion, TransactionAnswer};
-pub use users::{
-    ClaimedKeys, DeviceKeyRequest, KeyClaimRequest, UserDevice, UserDevices, UserKeys,
-};
+pub use users::{ClaimedKeys, DeviceKeyRequest, KeyClaimRequest, UserDevice, UserDevices, UserKeys};

@@ -28,9 +28,7 @@ impl PduResult {
 
     /// The PDU was not accepted, for this reason.
     pub fn refused(error: impl Into<String>) -> Self {
-        Self {
-            error: Some(error.into()),
-        }
+        Self { error: Some(error.into()) }
     }
 }
 

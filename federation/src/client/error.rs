@@ -1,0 +1,129 @@
+//! Why a peer's answer could not be had.
+
+use net::SendError;
+use serde_json::{Map, Value};
+
+use super::RouteError;
+use crate::{ApiError, limits::MAX_ERROR_SENTENCE};
+
+/// Why a request to a peer has no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The request cannot be made: an argument does not fit the protocol.
+    #[error("cannot ask {destination}: {because}")]
+    Unfit {
+        /// The peer.
+        destination: String,
+        /// What is wrong.
+        because: String,
+    },
+    /// The server's name leads nowhere.
+    #[error("cannot find {destination}: {cause}")]
+    NoRoute {
+        /// The peer.
+        destination: String,
+        /// What was found out.
+        cause: RouteError,
+    },
+    /// There was no answer.
+    #[error("no answer from {destination}: {cause}")]
+    Send {
+        /// The peer.
+        destination: String,
+        /// What happened.
+        cause: SendError,
+    },
+    /// The peer answered with an error.
+    #[error("{destination} answered {error}")]
+    Peer {
+        /// The peer.
+        destination: String,
+        /// What it said.
+        error: PeerError,
+    },
+    /// The peer's answer is not what the protocol asks for.
+    #[error("{destination} gave an answer that makes no sense: {because}")]
+    Malformed {
+        /// The peer.
+        destination: String,
+        /// What is wrong with it.
+        because: String,
+    },
+}
+
+impl RequestError {
+    /// What the peer said, if it answered with an error.
+    pub fn peer(&self) -> Option<&PeerError> {
+        match self {
+            Self::Peer { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer certainly did not get the request.
+    pub fn is_unsent(&self) -> bool {
+        match self {
+            Self::Unfit { .. } | Self::NoRoute { .. } => true,
+            Self::Send { cause, .. } => cause.is_unsent(),
+            Self::Peer { .. } | Self::Malformed { .. } => false,
+        }
+    }
+
+    /// Whether the peer could not be reached, as opposed to answering something we do not like.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::NoRoute { .. } | Self::Send { .. } => true,
+            Self::Peer { error, .. } => matches!(error.status, 502..=504),
+            Self::Unfit { .. } | Self::Malformed { .. } => false,
+        }
+    }
+}
+
+/// An error answer of a peer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{status} {errcode}: {message}")]
+pub struct PeerError {
+    /// HTTP status.
+    pub status: u16,
+    /// Its `errcode`; `M_UNKNOWN` if it gave none.
+    pub errcode: String,
+    /// Its sentence, cut to [`MAX_ERROR_SENTENCE`] bytes.
+    pub message: String,
+    /// The whole body, if it is a JSON object.
+    pub body: Map<String, Value>,
+}
+
+impl PeerError {
+    /// Reads an error answer, whatever it looks like.
+    pub fn read(status: u16, body: &[u8]) -> Self {
+        let body: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
+        let text = |key: &str| body.get(key).and_then(Value::as_str);
+        let errcode = text("errcode").filter(|code| code.len() <= 64).unwrap_or("M_UNKNOWN").to_owned();
+        let mut message = text("error").unwrap_or_default().to_owned();
+        if message.len() > MAX_ERROR_SENTENCE {
+            message.truncate(message.floor_char_boundary(MAX_ERROR_SENTENCE));
+        }
+        Self { status, errcode, message, body }
+    }
+
+    /// How long the peer wants us to wait, in milliseconds, if it says so.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        self.body.get("retry_after_ms").and_then(Value::as_u64)
+    }
+
+    /// Whether the peer says that it has no such endpoint.
+    pub fn is_unrecognized(&self) -> bool {
+        matches!(self.status, 404 | 405) && (self.errcode == "M_UNRECOGNIZED" || self.body.is_empty())
+    }
+
+    /// The same, to pass through to whoever asked us.
+    pub fn to_api_error(&self) -> ApiError {
+        let mut error = ApiError::new(self.status, self.errcode.clone(), self.message.clone());
+        for (key, value) in &self.body {
+            if key != "errcode" && key != "error" {
+                error = error.with(key, value.clone());
+            }
+        }
+        error
+    }
+}
