@@ -8,6 +8,8 @@ pub mod config;
 pub mod devices;
 pub mod error;
 pub mod limits;
+pub mod names;
+pub mod outbox;
 pub mod rooms;
 pub mod tables;
 

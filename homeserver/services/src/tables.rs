@@ -17,6 +17,26 @@ macro_rules! tables {
 
 tables! {
     // Accounts and devices: 1–29.
+    /// Accounts of this server, deactivated ones too: a name is never given twice.
+    ACCOUNTS = 1, Range, "user" => "user id, password hash, created, deactivated, administrator";
+    /// Devices: what their owner sees of them, and which tokens are theirs.
+    DEVICES = 2, Range, "user, device id" => "display name, created, token hashes, revision";
+    /// Access tokens, as hashes only.
+    ACCESS_TOKENS = 3, Point, "SHA-256 of the token" => "user id, device id, expiry, whether it has been used";
+    /// Refresh tokens, as hashes only.
+    REFRESH_TOKENS = 4, Point, "SHA-256 of the token" => "user id, device id, the tokens that it was changed for";
+    /// When and from where a device was last used.
+    LAST_SEEN = 5, Range, "user, device id" => "ts, address";
+    /// Profiles of our users; the user directory reads them in order.
+    PROFILES = 6, Range, "user" => "user id, profile";
+    /// Account data, global (room: zeros) and per room.
+    ACCOUNT_DATA = 7, Range, "user, room, type" => "revision, room id, content";
+    /// Where in the log each piece of account data last changed.
+    ACCOUNT_DATA_POSITIONS = 8, Point, "user, room, type" => "pos";
+    /// The same by position, for sync.
+    ACCOUNT_DATA_CHANGES = 9, Range, "user, pos, room, type" => "";
+    /// Filters that clients have uploaded.
+    FILTERS = 10, Point, "user, filter id" => "filter";
 
     // Rooms: 40–69.
     /// Events as received, whole.
@@ -57,6 +77,8 @@ tables! {
     ROOM_IDS = 57, Range, "room" => "room id, version";
     /// Servers with joined members, counted.
     ROOM_SERVERS = 58, Range, "room, server name" => "";
+    /// Events before which some are missing here.
+    GAPS = 59, Point, "room, event" => "";
 
     // Federation: 70–79.
     /// What waits for a destination.

@@ -1,0 +1,27 @@
+//! Committing what accounts write.
+
+use crate::{Error, Result};
+use storage::{Batch, Outcome, Position, Store};
+
+/// How often a writer tries again when others change the same thing at the same time.
+pub(crate) const MAX_COMMIT_ATTEMPTS: usize = 16;
+
+/// Commits `batch`. `None` on a conflict: read again and try with a new batch.
+///
+/// # Errors
+///
+/// 500 if the store cannot say that it is committed, also after a second try under the same id.
+pub(crate) async fn commit(store: &Store, batch: Batch) -> Result<Option<Position>> {
+    let again = batch.clone();
+    let mut outcome = store.commit(batch).await;
+    if let Outcome::Unknown(cause) = &outcome
+        && !cause.certainly_not_applied()
+    {
+        outcome = store.commit(again).await;
+    }
+    match outcome {
+        Outcome::Committed(position) => Ok(Some(position)),
+        Outcome::Conflict(_) => Ok(None),
+        Outcome::Unknown(cause) => Err(Error::internal(cause)),
+    }
+}

@@ -1,0 +1,131 @@
+//! Client-server API, "Password management" and "Account deactivation".
+
+use super::{Accounts, AuthData, Challenge, Session, account_data, commit, password, uia};
+use crate::{Error, Result, Services, tables};
+use state_res::ids::UserKey;
+use std::net::IpAddr;
+use storage::{Batch, key};
+
+/// Pieces of account data erased by one batch.
+const ERASED_AT_ONCE: usize = 256;
+
+impl Accounts {
+    /// Changes a user's own password through user-interactive auth. Without a session, the password stage says whose.
+    /// With `logout_devices` all other devices go.
+    ///
+    /// # Errors
+    ///
+    /// 401 until auth is complete; 400 for a password that cannot be had; 429.
+    pub async fn change_password(
+        &self,
+        session: Option<&Session>,
+        new_password: &str,
+        logout_devices: bool,
+        auth: Option<&AuthData>,
+        address: IpAddr,
+    ) -> Result<()> {
+        password::check_new(new_password)?;
+        let user_id = self.prove_password(session, "change password", auth, address).await?;
+        self.replace_password(&user_id, new_password).await?;
+        if logout_devices {
+            self.devices.remove_all_except(&user_id, session.map(|session| &*session.device_id)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes devices through user-interactive auth.
+    ///
+    /// # Errors
+    ///
+    /// 401 until auth is complete; 429.
+    pub async fn delete_devices(
+        &self,
+        session: &Session,
+        device_ids: &[String],
+        auth: Option<&AuthData>,
+        address: IpAddr,
+    ) -> Result<()> {
+        let user_id = self.prove_password(Some(session), "delete devices", auth, address).await?;
+        self.devices.remove(&user_id, device_ids).await
+    }
+
+    /// User-interactive auth whose one stage is the account's password: the user it proved.
+    ///
+    /// # Errors
+    ///
+    /// 401 until auth is complete; 429.
+    pub async fn prove_password(
+        &self,
+        session: Option<&Session>,
+        operation: &'static str,
+        auth: Option<&AuthData>,
+        address: IpAddr,
+    ) -> Result<String> {
+        let user_id = session.map(|session| &*session.user_id);
+        let challenge = Challenge { operation, user_id, flows: &[&[uia::PASSWORD]] };
+        let proved = self.interactive_auth(challenge, auth, address).await?;
+        proved.ok_or_else(|| Error::internal("a password stage was complete without an owner"))
+    }
+
+    /// Ends an account for good: no password opens it, its devices and its profile are gone, its name stays taken. With
+    /// `erase` its account data go too, and its messages are hidden from those who join later. Safe to do again.
+    async fn close(&self, user_id: &str, erase: bool) -> Result<()> {
+        self.change_account(user_id, |record| {
+            record.deactivated = true;
+            record.password = None;
+            record.erased |= erase;
+            Ok(())
+        })
+        .await?;
+        // From here on nobody can sign in, so that no device comes back.
+        self.devices.remove_all_except(user_id, None).await?;
+        let user = UserKey::of(user_id);
+        let mut batch = Batch::with_random_id(&self.world);
+        batch.delete(tables::PROFILES, user.as_bytes());
+        batch.delete_range(tables::FILTERS, user.as_bytes(), &key::prefix_end(user.as_bytes()));
+        commit(&self.store, batch).await?;
+        while erase {
+            let mut batch = Batch::with_random_id(&self.world);
+            if !account_data::erase(&mut batch, &self.store.snapshot(), user, ERASED_AT_ONCE)? {
+                break;
+            }
+            commit(&self.store, batch).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Services {
+    /// `POST /account/deactivate`: the user proves their password, then the account ends.
+    ///
+    /// # Errors
+    ///
+    /// 401 until auth is complete; 429.
+    pub async fn deactivate_own_account(
+        &self,
+        session: Option<&Session>,
+        erase: bool,
+        auth: Option<&AuthData>,
+        address: IpAddr,
+    ) -> Result<()> {
+        let user_id = self.accounts.prove_password(session, "deactivate", auth, address).await?;
+        self.deactivate(&user_id, erase).await
+    }
+
+    /// Ends an account; `user` is a user id or localpart. The user leaves every room.
+    ///
+    /// # Errors
+    ///
+    /// 404 `M_NOT_FOUND` if there is no such account.
+    pub async fn deactivate(&self, user: &str, erase: bool) -> Result<()> {
+        let user_id = super::names::meant_user_id(user, &self.config.server_name);
+        self.accounts.close(&user_id, erase).await?;
+        self.account_deactivated(&user_id).await
+    }
+
+    /// CALL POINT for rooms: the account has ended; the user leaves every room and rejects every invite.
+    async fn account_deactivated(&self, _user_id: &str) -> Result<()> {
+        Ok(())
+    }
+}
+

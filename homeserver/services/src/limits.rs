@@ -1,0 +1,142 @@
+//! Rate limits: how often one address, account or user may do a thing.
+
+use crate::{Error, Result};
+use lru::LruCache;
+use net::World;
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// A rate: `burst` at once, then one more every `refill`.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// What is limited, as it stands in the error: "Too many {what}; …".
+    pub what: &'static str,
+    /// How many may come at once after a pause.
+    pub burst: u32,
+    /// How long until one more is allowed.
+    pub refill: Duration,
+}
+
+/// Login attempts from one address.
+pub const LOGIN_BY_ADDRESS: Limit =
+    Limit { what: "login attempts from this address", burst: 30, refill: Duration::from_secs(2) };
+/// Failed proofs of one account's password, whoever makes them.
+pub const PASSWORD_BY_ACCOUNT: Limit =
+    Limit { what: "wrong passwords for this account", burst: 10, refill: Duration::from_secs(20) };
+/// New accounts from one address.
+pub const REGISTER_BY_ADDRESS: Limit =
+    Limit { what: "registrations from this address", burst: 20, refill: Duration::from_secs(10) };
+/// Guesses at the registration token, or at which names are free, from one address.
+pub const GUESS_BY_ADDRESS: Limit =
+    Limit { what: "such questions from this address", burst: 30, refill: Duration::from_secs(2) };
+/// Refreshes of access tokens from one address.
+pub const REFRESH_BY_ADDRESS: Limit =
+    Limit { what: "token refreshes from this address", burst: 60, refill: Duration::from_secs(1) };
+/// Searches of one user in the user directory.
+pub const SEARCH_BY_USER: Limit = Limit { what: "searches", burst: 30, refill: Duration::from_millis(500) };
+/// Changes of one user's profile, each of which becomes an event in every room of theirs.
+pub const PROFILE_BY_USER: Limit = Limit { what: "profile changes", burst: 20, refill: Duration::from_secs(2) };
+
+/// How many buckets are remembered; beyond that the one unused for longest starts afresh.
+const MAX_BUCKETS: usize = 65_536;
+/// Buckets are spread over this many locks.
+const SHARDS: usize = 16;
+
+/// The buckets of every limit. In memory: a restart forgives.
+pub struct Limits {
+    enabled: bool,
+    world: World,
+    shards: Vec<Mutex<LruCache<[u8; 16], Duration>>>,
+}
+
+impl Limits {
+    /// Empty buckets; when not `enabled`, nothing is ever refused.
+    #[must_use]
+    pub fn new(world: World, enabled: bool) -> Self {
+        // `unbounded` because `new` would allocate for the most there can be; `take` keeps the bound.
+        Self { enabled, world, shards: (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect() }
+    }
+
+    /// Counts one more for `key` (an address, a user id).
+    ///
+    /// # Errors
+    ///
+    /// 429 `M_LIMIT_EXCEEDED` with `retry_after_ms`, if that is too many.
+    pub fn take(&self, limit: &Limit, key: &str) -> Result<()> {
+        if !self.enabled {
+            return Ok(());
+        }
+        // The generic cell rate algorithm: a bucket is the moment at which it will be full again.
+        let now = self.world.monotonic();
+        let slack = limit.refill * limit.burst.saturating_sub(1);
+        let bucket = bucket(limit, key);
+        let mut shard = self.shards[usize::from(bucket[0]) % SHARDS].lock();
+        let full_at = shard.get(&bucket).copied().unwrap_or(now).max(now);
+        let ahead = full_at.saturating_sub(now);
+        if ahead > slack {
+            let wait = u64::try_from((ahead - slack).as_millis()).unwrap_or(u64::MAX).max(1);
+            return Err(Error::limit_exceeded(format!("Too many {}; try again in {wait} ms.", limit.what), wait));
+        }
+        shard.put(bucket, full_at + limit.refill);
+        if shard.len() > MAX_BUCKETS / SHARDS {
+            shard.pop_lru();
+        }
+        Ok(())
+    }
+
+    /// Takes back one [`Limits::take`], because it turned out not to count.
+    pub fn give_back(&self, limit: &Limit, key: &str) {
+        if !self.enabled {
+            return;
+        }
+        let bucket = bucket(limit, key);
+        if let Some(full_at) = self.shards[usize::from(bucket[0]) % SHARDS].lock().get_mut(&bucket) {
+            *full_at = full_at.saturating_sub(limit.refill);
+        }
+    }
+}
+
+fn bucket(limit: &Limit, key: &str) -> [u8; 16] {
+    let digest = Sha256::new().chain_update(limit.what).chain_update([0]).chain_update(key).finalize();
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    const LIMIT: Limit = Limit { what: "tests", burst: 3, refill: Duration::from_secs(10) };
+
+    fn limits(enabled: bool) -> (net::simulated::Simulation, Limits) {
+        let simulation = net::simulated::Simulation::new(1);
+        let world = simulation.world("server");
+        (simulation, Limits::new(world, enabled))
+    }
+
+    #[test]
+    fn a_burst_passes_and_the_next_is_told_when_to_come_back() {
+        let (_simulation, limits) = limits(true);
+        for _ in 0..3 {
+            limits.take(&LIMIT, "a").unwrap();
+        }
+        let error = limits.take(&LIMIT, "a").unwrap_err();
+        assert_eq!((error.status, error.errcode.as_ref()), (429, "M_LIMIT_EXCEEDED"));
+        assert_eq!(error.extra.unwrap()["retry_after_ms"], 10_000);
+        limits.take(&LIMIT, "b").unwrap();
+        limits.give_back(&LIMIT, "a");
+        limits.take(&LIMIT, "a").unwrap();
+        limits.take(&LIMIT, "a").unwrap_err();
+    }
+
+    #[test]
+    fn limits_that_are_off_refuse_nothing() {
+        let (_simulation, limits) = limits(false);
+        for _ in 0..100 {
+            limits.take(&LIMIT, "a").unwrap();
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What rooms keep in memory: bounded, and only of things that never change once they are stored.
+
+use super::record::StoredEvent;
+use bytes::Bytes;
+use lru::LruCache;
+use parking_lot::Mutex;
+use state_res::ids::{EventKey, RoomKey};
+use state_res::pdu::Pdu;
+use state_res::tree::NodeHash;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Parsed events kept for authorisation and resolution.
+const PARSED_EVENTS: usize = 2_000;
+/// Stored events kept for timelines.
+const STORED_EVENTS: usize = 4_000;
+/// Nodes of state trees.
+const NODES: usize = 8_000;
+
+/// Caches shared by all rooms.
+pub struct Caches {
+    parsed: Mutex<LruCache<EventKey, Pdu>>,
+    stored: Mutex<LruCache<EventKey, StoredEvent>>,
+    nodes: Mutex<LruCache<(RoomKey, NodeHash), Bytes>>,
+    redactions: AtomicU64,
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        let cache = |size| NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            parsed: Mutex::new(LruCache::new(cache(PARSED_EVENTS))),
+            stored: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
+            nodes: Mutex::new(LruCache::new(cache(NODES))),
+            redactions: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Caches {
+    /// A parsed event.
+    pub fn parsed(&self, key: EventKey) -> Option<Pdu> {
+        self.parsed.lock().get(&key).cloned()
+    }
+
+    /// How many redactions have replaced events' bytes. A reader notes it before it takes its snapshot; what it read is not
+    /// remembered if the number has grown since, or an event's old bytes might come back after their redaction.
+    pub fn redactions(&self) -> u64 {
+        self.redactions.load(Ordering::Acquire)
+    }
+
+    /// Remembers a parsed event that was read when [`Self::redactions`] was `epoch`.
+    pub fn put_parsed(&self, pdu: &Pdu, epoch: u64) {
+        let mut cache = self.parsed.lock();
+        if self.redactions() == epoch {
+            cache.put(pdu.key(), pdu.clone());
+        }
+    }
+
+    /// A stored event.
+    pub fn stored(&self, key: EventKey) -> Option<StoredEvent> {
+        self.stored.lock().get(&key).cloned()
+    }
+
+    /// Remembers a stored event that was read when [`Self::redactions`] was `epoch`.
+    pub fn put_stored(&self, event: &StoredEvent, epoch: u64) {
+        let mut cache = self.stored.lock();
+        if self.redactions() == epoch {
+            cache.put(event.key(), event.clone());
+        }
+    }
+
+    /// Forgets events whose bytes were replaced by their redaction.
+    pub fn forget_events(&self, keys: &[EventKey]) {
+        let mut parsed = self.parsed.lock();
+        let mut stored = self.stored.lock();
+        self.redactions.fetch_add(1, Ordering::AcqRel);
+        for key in keys {
+            parsed.pop(key);
+            stored.pop(key);
+        }
+    }
+
+    /// A node of a room's state tree.
+    pub fn node(&self, room: RoomKey, hash: &NodeHash) -> Option<Bytes> {
+        self.nodes.lock().get(&(room, *hash)).cloned()
+    }
+
+    /// Remembers a node.
+    pub fn put_node(&self, room: RoomKey, hash: NodeHash, bytes: Bytes) {
+        self.nodes.lock().put((room, hash), bytes);
+    }
+}

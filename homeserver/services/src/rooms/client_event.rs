@@ -1,0 +1,118 @@
+//! Events as one client sees them: the stored slices with `unsigned` computed for the viewer.
+
+use super::reader::RoomReader;
+use super::record::{StoredEvent, write_json_string};
+use super::standing::Standing;
+use super::visibility::Viewer;
+use crate::error::Result;
+use crate::tables;
+use state_res::ids::{EventKey, UserKey};
+use std::io::Write as _;
+use storage::key;
+
+/// A user's device looking at a room's events.
+pub struct ClientView<'a> {
+    /// The room.
+    pub reader: &'a RoomReader,
+    /// Who may see what.
+    pub viewer: &'a Viewer<'a>,
+    /// The user.
+    pub user: UserKey,
+    /// Their device, for `unsigned.transaction_id`.
+    pub device_id: &'a str,
+    /// Now, for `unsigned.age`.
+    pub now: i64,
+    /// Ids of the room, where the answer is to carry it.
+    pub room_id: Option<&'a str>,
+}
+
+impl ClientView<'_> {
+    /// Writes an event, with its standing at hand.
+    pub fn write(&self, out: &mut Vec<u8>, event: &StoredEvent, standing: &Standing) -> Result<()> {
+        let mut unsigned = Vec::with_capacity(96);
+        let _ = write!(unsigned, "{{\"age\":{}", self.now.saturating_sub(event.origin_server_ts()).max(0));
+        let membership = self.viewer.membership_at(if event.is_state() { standing.after } else { standing.before })?;
+        let _ = write!(unsigned, ",\"membership\":\"{}\"", membership.as_str());
+        if let Some(state_key) = event.state_key() {
+            self.write_previous(&mut unsigned, event, &state_key, standing)?;
+        }
+        if let Some(transaction) = self.transaction(event.key())? {
+            unsigned.extend_from_slice(b",\"transaction_id\":");
+            write_json_string(&mut unsigned, &transaction);
+        }
+        if event.is_redacted() {
+            self.write_redacted_because(&mut unsigned, event)?;
+        } else {
+            super::relations::write_bundle(&mut unsigned, self, event)?;
+        }
+        unsigned.push(b'}');
+        // JSON made of ASCII and of slices of UTF-8 text.
+        event.write_client_event(out, self.room_id, Some(std::str::from_utf8(&unsigned).unwrap_or("{}")));
+        Ok(())
+    }
+
+    /// Writes an event.
+    pub fn write_event(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
+        match self.reader.standing(event.key())? {
+            Some(standing) => self.write(out, event, &standing),
+            None => {
+                event.write_client_event(out, self.room_id, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// An event as JSON text.
+    pub fn json(&self, event: &StoredEvent) -> Result<String> {
+        let mut out = Vec::with_capacity(event.canonical().len() + 128);
+        self.write_event(&mut out, event)?;
+        Ok(String::from_utf8(out).unwrap_or_default())
+    }
+
+    /// Events as the text of a JSON array.
+    pub fn json_array<'e>(&self, events: impl IntoIterator<Item = &'e StoredEvent>) -> Result<String> {
+        let mut out = vec![b'['];
+        for (index, event) in events.into_iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            self.write_event(&mut out, event)?;
+        }
+        out.push(b']');
+        Ok(String::from_utf8(out).unwrap_or_default())
+    }
+
+    fn write_previous(&self, out: &mut Vec<u8>, event: &StoredEvent, state_key: &str, standing: &Standing) -> Result<()> {
+        let Some(previous) = self.reader.state_event_key(standing.before, &event.event_type(), state_key)? else {
+            return Ok(());
+        };
+        if previous == event.key() {
+            return Ok(());
+        }
+        let previous = self.reader.required_stored(previous)?;
+        out.extend_from_slice(b",\"prev_content\":");
+        out.extend_from_slice(previous.content_json().as_bytes());
+        out.extend_from_slice(b",\"prev_sender\":");
+        write_json_string(out, &previous.sender());
+        out.extend_from_slice(b",\"replaces_state\":");
+        write_json_string(out, previous.event_id());
+        Ok(())
+    }
+
+    fn write_redacted_because(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
+        let Some(row) = self.reader.snapshot().get(tables::REDACTIONS, event.key().as_bytes())? else { return Ok(()) };
+        let Ok(key) = <[u8; 16]>::try_from(row.as_ref()) else { return Ok(()) };
+        if let Some(redaction) = self.reader.stored(EventKey::from_bytes(key))? {
+            out.extend_from_slice(b",\"redacted_because\":");
+            redaction.write_client_event(out, self.room_id, None);
+        }
+        Ok(())
+    }
+
+    fn transaction(&self, event: EventKey) -> Result<Option<String>> {
+        let Some(row) = self.reader.snapshot().get(tables::EVENT_TRANSACTIONS, event.as_bytes())? else { return Ok(None) };
+        let mut row = key::Reader::new(&row);
+        let same = row.id16()? == *self.user.as_bytes() && row.str()? == self.device_id;
+        Ok(if same { Some(row.str()?) } else { None })
+    }
+}

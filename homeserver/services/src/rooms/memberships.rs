@@ -1,0 +1,120 @@
+//! The rooms of each local user: joined, invited, knocked, left.
+
+use super::reader::{Membership, room_key};
+use super::writer::put_with_position;
+use crate::error::{Error, Result};
+use crate::tables;
+use state_res::ids::{EventKey, RoomKey, UserKey};
+use storage::{Batch, Position, Snapshot, key};
+
+/// A change of a local user's membership, to be written.
+pub struct Change<'a> {
+    /// Whose.
+    pub user: UserKey,
+    /// In which room.
+    pub room: RoomKey,
+    /// Its id.
+    pub room_id: &'a str,
+    /// What it is now.
+    pub membership: Membership,
+    /// What it was.
+    pub previous: Option<Membership>,
+    /// The event that says so, where it is stored.
+    pub event: Option<EventKey>,
+    /// Its ordinal in the batch.
+    pub ordinal: u16,
+}
+
+/// A row of table `MEMBERSHIPS`.
+#[derive(Debug, Clone)]
+pub struct UserRoom {
+    /// The room.
+    pub room: RoomKey,
+    /// Its id.
+    pub room_id: String,
+    /// The user's membership.
+    pub membership: Membership,
+    /// What it was before.
+    pub previous: Option<Membership>,
+    /// Since when.
+    pub position: Position,
+    /// Ordinal within that position.
+    pub ordinal: u16,
+    /// The event that says so; `None` for invites and knocks to rooms of which we hold no state.
+    pub event: Option<EventKey>,
+    /// `invite_room_state` or `knock_room_state` (JSON array) of a room of which we hold no state.
+    pub stripped: Option<String>,
+}
+
+/// Writes the row of a room whose state we hold.
+pub fn write(batch: &mut Batch, change: &Change<'_>) {
+    write_row(batch, change, "");
+}
+
+/// Writes the row of an invite or knock to a room whose state we do not hold; `stripped` is a JSON array of stripped state
+/// that contains the member event itself.
+pub fn write_remote(batch: &mut Batch, change: &Change<'_>, stripped: &str) {
+    write_row(batch, change, stripped);
+}
+
+fn write_row(batch: &mut Batch, change: &Change<'_>, stripped: &str) {
+    let mut value = vec![change.membership as u8, change.previous.map_or(0, |previous| previous as u8)];
+    value.extend_from_slice(&[0; 8]);
+    value.extend_from_slice(&change.ordinal.to_be_bytes());
+    value.extend_from_slice(change.event.map_or([0; 16], |event| *event.as_bytes()).as_slice());
+    value.extend_from_slice(&key::Writer::new().str(change.room_id).str(stripped).finish());
+    let key = key::Writer::new().id16(change.user.as_bytes()).id16(change.room.as_bytes());
+    put_with_position(batch, tables::MEMBERSHIPS, key, value, Some(2));
+}
+
+fn decode(room: RoomKey, bytes: &[u8]) -> Option<UserRoom> {
+    let event: [u8; 16] = bytes.get(12..28)?.try_into().ok()?;
+    let mut rest = key::Reader::new(bytes.get(28..)?);
+    let room_id = rest.str().ok()?.to_string();
+    let stripped = rest.str().ok()?.to_string();
+    Some(UserRoom {
+        room,
+        room_id,
+        membership: Membership::from_byte(*bytes.first()?)?,
+        previous: Membership::from_byte(*bytes.get(1)?),
+        position: u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?),
+        ordinal: u16::from_be_bytes(bytes.get(10..12)?.try_into().ok()?),
+        event: (event != [0; 16]).then(|| EventKey::from_bytes(event)),
+        stripped: (!stripped.is_empty()).then_some(stripped),
+    })
+}
+
+fn damaged() -> Error {
+    Error::internal("a row of table MEMBERSHIPS cannot be read: the data directory is damaged")
+}
+
+/// All rooms of a local user, left ones included.
+pub fn of_user(snapshot: &Snapshot, user: UserKey) -> Result<Vec<UserRoom>> {
+    snapshot
+        .scan_prefix(tables::MEMBERSHIPS, user.as_bytes())
+        .map(|row| {
+            let (key, value) = row?;
+            let room: [u8; 16] = key.get(16..32).and_then(|room| room.try_into().ok()).ok_or_else(damaged)?;
+            decode(RoomKey::from_bytes(room), &value).ok_or_else(damaged)
+        })
+        .collect()
+}
+
+/// One room of a local user.
+pub fn of_user_in(snapshot: &Snapshot, user: UserKey, room: RoomKey) -> Result<Option<UserRoom>> {
+    let mut key = user.as_bytes().to_vec();
+    key.extend_from_slice(room.as_bytes());
+    match snapshot.get(tables::MEMBERSHIPS, &key)? {
+        None => Ok(None),
+        Some(value) => decode(room, &value).map(Some).ok_or_else(damaged),
+    }
+}
+
+/// Whether a user has forgotten a room since leaving it.
+pub fn is_forgotten(snapshot: &Snapshot, user: UserKey, room: RoomKey) -> Result<bool> {
+    Ok(snapshot.get(tables::FORGOTTEN, &room_key_of(user, room))?.is_some())
+}
+
+pub(super) fn room_key_of(user: UserKey, room: RoomKey) -> Vec<u8> {
+    room_key(RoomKey::from_bytes(*user.as_bytes()), room.as_bytes())
+}

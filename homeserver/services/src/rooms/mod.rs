@@ -1,0 +1,316 @@
+//! Rooms: events, state, membership, history.
+//!
+//! [`Rooms::write`] is the one way to change a room: it hands a [`RoomWriter`] to a closure, commits what that placed, and runs the
+//! closure again if another writer came first. [`Rooms::reader`] is the way to look at one.
+
+pub mod activity;
+pub mod aliases;
+pub mod caches;
+pub mod client_event;
+pub mod create;
+pub mod directory;
+pub mod filter;
+pub mod head;
+pub mod history;
+pub mod membership;
+pub mod memberships;
+pub mod power;
+pub mod reader;
+pub mod record;
+pub mod redaction;
+pub mod relations;
+pub mod send;
+pub mod standing;
+pub mod timeline;
+pub mod visibility;
+pub mod writer;
+
+pub use reader::{Member, Membership, RoomReader};
+pub use writer::{NewEvent, RoomWriter};
+
+use crate::error::{Error, Result};
+use crate::tables;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use caches::Caches;
+use head::Head;
+use lru::LruCache;
+use net::World;
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+use state_res::ids::{EventKey, RoomKey, UserKey};
+use state_res::pdu::Pdu;
+use state_res::room_version::RoomVersion;
+use state_res::sign::SigningKey;
+use state_res::tree::NodeHash;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use storage::{Outcome, Position, Snapshot, Store, Topic};
+
+/// How often a write is tried again after other writers came first.
+const MAX_TRIES: usize = 16;
+/// Rooms whose queue is kept in memory.
+const HANDLES: usize = 4_096;
+
+/// What every part of rooms works with.
+pub struct RoomDeps {
+    /// The store.
+    pub store: Store,
+    /// Clock and chance.
+    pub world: World,
+    /// Our server's name.
+    pub server_name: String,
+    /// Bounded memory of immutable things.
+    pub caches: Arc<Caches>,
+    /// When something last happened in each room.
+    pub activity: activity::Activity,
+    /// The rooms of users who sync.
+    pub user_rooms: activity::UserRooms,
+    /// Local users' profiles.
+    pub profiles: Arc<dyn Profiles>,
+    signing_key: ArcSwap<SigningKey>,
+}
+
+impl RoomDeps {
+    /// The key that signs our events.
+    #[must_use]
+    pub fn signing_key(&self) -> Arc<SigningKey> {
+        self.signing_key.load_full()
+    }
+}
+
+/// The rooms that this server knows. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
+    deps: Arc<RoomDeps>,
+    handles: Arc<Mutex<LruCache<RoomKey, Arc<RoomHandle>>>>,
+}
+
+/// One room's queue of local writers: fair, and holding the head that the last of them left, committed or about to be.
+#[derive(Default)]
+struct RoomHandle {
+    head: Arc<tokio::sync::Mutex<Option<(Head, Bytes)>>>,
+}
+
+/// What follows a commit.
+struct Committing {
+    deps: Arc<RoomDeps>,
+    room: RoomKey,
+    stored: Vec<record::StoredEvent>,
+    replaced: Vec<EventKey>,
+    parsed: Vec<Pdu>,
+    nodes: Vec<(NodeHash, Bytes)>,
+    users: Vec<UserKey>,
+}
+
+impl Committing {
+    fn finish(self, outcome: &Outcome) {
+        if let Outcome::Committed(_) = outcome {
+            let caches = &self.deps.caches;
+            if !self.replaced.is_empty() {
+                caches.forget_events(&self.replaced);
+            }
+            let epoch = caches.redactions();
+            for stored in &self.stored {
+                caches.put_stored(stored, epoch);
+            }
+            for pdu in self.parsed.iter().filter(|pdu| !self.replaced.contains(&pdu.key())) {
+                caches.put_parsed(pdu, epoch);
+            }
+            for (hash, bytes) in self.nodes {
+                caches.put_node(self.room, hash, bytes);
+            }
+        }
+        self.deps.user_rooms.end(&self.users);
+        self.deps.activity.end(self.room, outcome.position());
+    }
+}
+
+/// Wakes those who follow a room.
+#[must_use]
+pub fn topic(room: RoomKey) -> Topic {
+    Topic(*room.as_bytes())
+}
+
+/// Wakes those who follow a user: memberships, account data, to-device messages.
+#[must_use]
+pub fn user_topic(user: UserKey) -> Topic {
+    Topic(*user.as_bytes())
+}
+
+/// What rooms ask about local users.
+pub trait Profiles: Send + Sync {
+    /// `displayname` and `avatar_url` of a local user, as member events carry them.
+    ///
+    /// # Errors
+    /// A failing store.
+    fn member_fields(&self, user_id: &str) -> Result<Map<String, Value>>;
+}
+
+impl Rooms {
+    /// The rooms in `store`, whose events we sign with `signing_key`.
+    #[must_use]
+    pub fn new(store: Store, world: World, server_name: &str, signing_key: SigningKey, profiles: Arc<dyn Profiles>) -> Self {
+        Self {
+            deps: Arc::new(RoomDeps {
+                store,
+                world,
+                server_name: server_name.to_owned(),
+                caches: Arc::new(Caches::default()),
+                activity: activity::Activity::default(),
+                user_rooms: activity::UserRooms::default(),
+                profiles,
+                signing_key: ArcSwap::from_pointee(signing_key),
+            }),
+            handles: Arc::new(Mutex::new(LruCache::new(NonZeroUsize::new(HANDLES).unwrap_or(NonZeroUsize::MIN)))),
+        }
+    }
+
+    /// Store, world, names and keys.
+    #[must_use]
+    pub fn deps(&self) -> &RoomDeps {
+        &self.deps
+    }
+
+    /// A reader of a room as it is now.
+    #[must_use]
+    pub fn reader(&self, room: RoomKey) -> RoomReader {
+        let epoch = self.deps.caches.redactions();
+        RoomReader::new(self.deps.store.snapshot(), room, Arc::clone(&self.deps.caches), epoch)
+    }
+
+    /// A reader of a room at a snapshot that the caller holds. `epoch` is what [`Caches::redactions`] said before it was taken.
+    #[must_use]
+    pub fn reader_at(&self, snapshot: Snapshot, epoch: u64, room: RoomKey) -> RoomReader {
+        RoomReader::new(snapshot, room, Arc::clone(&self.deps.caches), epoch)
+    }
+
+    /// A reader of a room that must exist, with its head.
+    ///
+    /// # Errors
+    /// 404 `M_NOT_FOUND`.
+    pub fn known(&self, room_id: &str) -> Result<(RoomReader, Head)> {
+        let reader = self.reader(RoomKey::of(room_id));
+        let head = reader.head()?.ok_or_else(|| Error::not_found(format!("This server knows no room {room_id}.")))?;
+        Ok((reader, head))
+    }
+
+    /// The version of a room; `None` if we know no such room.
+    pub fn version(&self, room_id: &str) -> Result<Option<RoomVersion>> {
+        Ok(self.reader(RoomKey::of(room_id)).head()?.map(|head| head.room_version))
+    }
+
+    /// The id of a room by its key; `None` if we know no such room.
+    pub fn room_id(&self, room: RoomKey) -> Result<Option<String>> {
+        match self.deps.store.snapshot().get(tables::ROOM_IDS, room.as_bytes())? {
+            None => Ok(None),
+            Some(row) => Ok(row.get(1..).and_then(|id| std::str::from_utf8(id).ok()).map(str::to_owned)),
+        }
+    }
+
+    /// Whether the room is known and has joined members of this server.
+    pub fn is_resident(&self, room_id: &str) -> Result<bool> {
+        let mut key = RoomKey::of(room_id).as_bytes().to_vec();
+        key.extend_from_slice(self.deps.server_name.as_bytes());
+        Ok(self.deps.store.snapshot().get(tables::ROOM_SERVERS, &key)?.is_some())
+    }
+
+    fn handle(&self, room: RoomKey) -> Arc<RoomHandle> {
+        Arc::clone(self.handles.lock().get_or_insert(room, Arc::default))
+    }
+
+    /// Changes a room: runs `work` on a writer and commits what it placed. `work` runs again, on a new writer, where another
+    /// writer came first; its errors end the write and change nothing. A writer left empty commits nothing.
+    ///
+    /// Gives what `work` gave, and the position after which readers see it.
+    ///
+    /// # Errors
+    /// 404 `M_NOT_FOUND` for an unknown room; what `work` says.
+    pub async fn write<R>(&self, room_id: &str, work: impl FnMut(&mut RoomWriter<'_>) -> Result<R>) -> Result<(R, Position)> {
+        self.write_inner(room_id, None, work).await
+    }
+
+    /// Like [`Self::write`], for a room that may not exist yet: then it begins as an empty one of `version`.
+    pub async fn write_new<R>(
+        &self,
+        room_id: &str,
+        version: RoomVersion,
+        work: impl FnMut(&mut RoomWriter<'_>) -> Result<R>,
+    ) -> Result<(R, Position)> {
+        self.write_inner(room_id, Some(version), work).await
+    }
+
+    async fn write_inner<R>(
+        &self,
+        room_id: &str,
+        new: Option<RoomVersion>,
+        mut work: impl FnMut(&mut RoomWriter<'_>) -> Result<R>,
+    ) -> Result<(R, Position)> {
+        let room = RoomKey::of(room_id);
+        let handle = self.handle(room);
+        for _ in 0..MAX_TRIES {
+            let mut queue = Arc::clone(&handle.head).lock_owned().await;
+            let reader = self.reader(room);
+            let (head, head_before) = match queue.as_ref() {
+                Some((head, bytes)) => (head.clone(), Some(bytes.clone())),
+                None => match reader.snapshot().get(tables::HEAD, room.as_bytes())? {
+                    Some(bytes) => {
+                        let head = Head::decode(&bytes)
+                            .ok_or_else(|| Error::internal("a row of table HEAD cannot be read: the data directory is damaged"))?;
+                        (head, Some(bytes))
+                    }
+                    None => match new {
+                        Some(version) => (Head::new(version), None),
+                        None => return Err(Error::not_found(format!("This server knows no room {room_id}."))),
+                    },
+                },
+            };
+            let mut writer = RoomWriter::new(&self.deps, reader, room_id, head, head_before);
+            let result = work(&mut writer)?;
+            if writer.is_empty() {
+                let position = self.deps.store.position();
+                return Ok((result, position));
+            }
+            let prepared = writer.finish()?;
+            // Queued in the store before the queue of the room is left: batches enter the log in the order of their heads.
+            *queue = Some((prepared.head, prepared.head_bytes));
+            let waits = prepared.waits;
+            let store = self.deps.store.clone();
+            let batch = prepared.batch;
+            let mut commit = Box::pin(async move { store.commit(batch).await });
+            self.deps.activity.begin(room);
+            self.deps.user_rooms.begin(&prepared.users);
+            let first = futures::poll!(commit.as_mut());
+            let rest = Committing { deps: Arc::clone(&self.deps), room, stored: prepared.stored, replaced: prepared.replaced, parsed: prepared.parsed, nodes: prepared.nodes, users: prepared.users };
+            let mut held = waits.then_some(queue);
+            let handle = Arc::clone(&handle);
+            // A task of its own, so that a client that goes away does not leave what follows the commit undone.
+            let outcome = self
+                .deps
+                .world
+                .spawn("room commit", async move {
+                    let outcome = match first {
+                        std::task::Poll::Ready(outcome) => outcome,
+                        std::task::Poll::Pending => commit.await,
+                    };
+                    rest.finish(&outcome);
+                    if outcome.position().is_none() {
+                        match held.as_mut() {
+                            Some(queue) => **queue = None,
+                            None => *handle.head.lock().await = None,
+                        }
+                    }
+                    outcome
+                })
+                .join()
+                .await
+                .map_err(Error::internal)?;
+            match outcome {
+                Outcome::Committed(position) => return Ok((result, position)),
+                Outcome::Conflict(_) => {}
+                Outcome::Unknown(cause) => return Err(cause.into()),
+            }
+        }
+        Err(Error::new(503, "M_UNKNOWN", format!("Too many writers in {room_id} at once; try again.")))
+    }
+}

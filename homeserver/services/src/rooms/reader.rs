@@ -1,0 +1,305 @@
+//! Reading rooms at a position: events, standings, state, members; and the room graph that `state-res` asks for.
+
+use super::caches::Caches;
+use super::head::Head;
+use super::record::StoredEvent;
+use super::standing::Standing;
+use crate::error::{Error, Result};
+use crate::tables;
+use bytes::Bytes;
+use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
+use state_res::pdu::Pdu;
+use state_res::resolve::Events;
+use state_res::tree::{self, NodeHash, Nodes, Root};
+use std::collections::HashMap;
+use std::sync::Arc;
+use storage::{Position, Snapshot};
+
+/// A room at a position, with what a writer has added but not committed yet laid over it.
+#[derive(Clone)]
+pub struct RoomReader {
+    pub(super) snapshot: Snapshot,
+    pub(super) room: RoomKey,
+    pub(super) caches: Arc<Caches>,
+    /// Nodes made since the snapshot.
+    pub(super) new_nodes: HashMap<NodeHash, Bytes>,
+    /// Events made or received since the snapshot.
+    pub(super) new_events: HashMap<EventKey, Pdu>,
+    /// Whether each of those was rejected.
+    pub(super) new_rejected: HashMap<EventKey, bool>,
+    /// How many redactions the caches had seen when the snapshot was taken.
+    epoch: u64,
+}
+
+/// Membership of one user in a room's current state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Whose.
+    pub user_id: String,
+    /// `join`, `invite`, `leave`, `ban` or `knock`.
+    pub membership: Membership,
+    /// The `m.room.member` event.
+    pub event: EventKey,
+}
+
+/// Values of `membership`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Membership {
+    /// In the room.
+    Join = 1,
+    /// Asked to come in.
+    Invite = 2,
+    /// Not in the room any more (or never was).
+    Leave = 3,
+    /// Kept out.
+    Ban = 4,
+    /// Asking to be let in.
+    Knock = 5,
+}
+
+impl Membership {
+    /// From the `membership` member of an event's content.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "join" => Self::Join,
+            "invite" => Self::Invite,
+            "leave" => Self::Leave,
+            "ban" => Self::Ban,
+            "knock" => Self::Knock,
+            _ => return None,
+        })
+    }
+
+    /// As events say it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Invite => "invite",
+            Self::Leave => "leave",
+            Self::Ban => "ban",
+            Self::Knock => "knock",
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Join,
+            2 => Self::Invite,
+            3 => Self::Leave,
+            4 => Self::Ban,
+            5 => Self::Knock,
+            _ => return None,
+        })
+    }
+
+    /// The membership that an `m.room.member` event sets; `Leave` where it says nothing we know.
+    #[must_use]
+    pub fn of(pdu: &Pdu) -> Self {
+        pdu.content().get("membership").and_then(|value| value.as_str()).and_then(Self::parse).unwrap_or(Self::Leave)
+    }
+}
+
+/// Key of a row of `room, x` tables.
+pub(crate) fn room_key(room: RoomKey, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(16 + rest.len());
+    key.extend_from_slice(room.as_bytes());
+    key.extend_from_slice(rest);
+    key
+}
+
+fn damaged(what: &str) -> Error {
+    Error::internal(format!("a row of table {what} cannot be read: the data directory is damaged"))
+}
+
+impl RoomReader {
+    /// A reader of `room` at `snapshot`; `epoch` is what [`Caches::redactions`] said before it was taken.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, room: RoomKey, caches: Arc<Caches>, epoch: u64) -> Self {
+        Self { epoch, snapshot, room, caches, new_nodes: HashMap::new(), new_events: HashMap::new(), new_rejected: HashMap::new() }
+    }
+
+    /// The snapshot it reads from.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The room.
+    #[must_use]
+    pub fn room(&self) -> RoomKey {
+        self.room
+    }
+
+    /// The room's head; `None` if we know no such room.
+    pub fn head(&self) -> Result<Option<Head>> {
+        match self.snapshot.get(tables::HEAD, self.room.as_bytes())? {
+            None => Ok(None),
+            Some(bytes) => Head::decode(&bytes).map(Some).ok_or_else(|| damaged("HEAD")),
+        }
+    }
+
+    /// An event parsed; `None` if it is not stored.
+    pub fn pdu(&self, key: EventKey) -> Result<Option<Pdu>> {
+        if let Some(pdu) = self.new_events.get(&key) {
+            return Ok(Some(pdu.clone()));
+        }
+        if let Some(pdu) = self.caches.parsed(key) {
+            return Ok(Some(pdu));
+        }
+        let Some(stored) = self.stored(key)? else { return Ok(None) };
+        let version = stored.version().ok_or_else(|| damaged("PDUS"))?;
+        let pdu = Pdu::from_stored(version, stored.event_id(), stored.canonical().to_vec()).map_err(Error::internal)?;
+        self.caches.put_parsed(&pdu, self.epoch);
+        Ok(Some(pdu))
+    }
+
+    /// An event in stored form; `None` if it is not stored.
+    pub fn stored(&self, key: EventKey) -> Result<Option<StoredEvent>> {
+        if let Some(stored) = self.caches.stored(key) {
+            return Ok(Some(stored));
+        }
+        let Some(bytes) = self.snapshot.get(tables::PDUS, key.as_bytes())? else { return Ok(None) };
+        let stored = StoredEvent::decode(key, bytes).ok_or_else(|| damaged("PDUS"))?;
+        self.caches.put_stored(&stored, self.epoch);
+        Ok(Some(stored))
+    }
+
+    /// The standing of an event; `None` if it is not stored.
+    pub fn standing(&self, key: EventKey) -> Result<Option<Standing>> {
+        match self.snapshot.get(tables::STANDING, key.as_bytes())? {
+            None => Ok(None),
+            Some(bytes) => Standing::decode(&bytes).map(Some).ok_or_else(|| damaged("STANDING")),
+        }
+    }
+
+    /// The key of the event at (type, state key) in the state `root`.
+    pub fn state_event_key(&self, root: Root, event_type: &str, state_key: &str) -> Result<Option<EventKey>> {
+        Ok(tree::get(self, root, StateKeyId::of(event_type, state_key))?)
+    }
+
+    /// The event at (type, state key) in the state `root`.
+    pub fn state_event(&self, root: Root, event_type: &str, state_key: &str) -> Result<Option<Pdu>> {
+        match self.state_event_key(root, event_type, state_key)? {
+            None => Ok(None),
+            Some(key) => self.required(key).map(Some),
+        }
+    }
+
+    /// An event that something stored refers to, so that its absence is damage.
+    pub fn required(&self, key: EventKey) -> Result<Pdu> {
+        self.pdu(key)?.ok_or_else(|| damaged("PDUS (an event that the state names is missing)"))
+    }
+
+    /// Like [`Self::required`], in stored form.
+    pub fn required_stored(&self, key: EventKey) -> Result<StoredEvent> {
+        self.stored(key)?.ok_or_else(|| damaged("PDUS (an event that the state names is missing)"))
+    }
+
+    /// Keys of all events of the state `root`.
+    pub fn state(&self, root: Root) -> Result<Vec<EventKey>> {
+        tree::entries(self, root).map(|entry| Ok(entry?.1)).collect()
+    }
+
+    /// Keys of the events of one type in the state `root`.
+    pub fn state_of_type(&self, root: Root, event_type: &str) -> Result<Vec<EventKey>> {
+        tree::entries_of_type(self, root, event_type).map(|entry| Ok(entry?.1)).collect()
+    }
+
+    /// Membership of a user in the state `root`; `None` without a member event.
+    pub fn membership_in(&self, root: Root, user_id: &str) -> Result<Option<Membership>> {
+        Ok(self.state_event(root, "m.room.member", user_id)?.as_ref().map(Membership::of))
+    }
+
+    /// Current membership row of a user.
+    pub fn member(&self, user: UserKey) -> Result<Option<Member>> {
+        match self.snapshot.get(tables::MEMBERS, &room_key(self.room, user.as_bytes()))? {
+            None => Ok(None),
+            Some(bytes) => decode_member(&bytes).map(Some).ok_or_else(|| damaged("MEMBERS")),
+        }
+    }
+
+    /// All current membership rows.
+    pub fn members(&self) -> Result<Vec<Member>> {
+        self.snapshot
+            .scan_prefix(tables::MEMBERS, self.room.as_bytes())
+            .map(|row| decode_member(&row?.1).ok_or_else(|| damaged("MEMBERS")))
+            .collect()
+    }
+
+    /// The current root as of a position: what a client that had seen everything up to it knew.
+    pub fn root_at(&self, position: Position) -> Result<Root> {
+        let start = room_key(self.room, &[]);
+        let end = room_key(self.room, &position.saturating_add(1).to_be_bytes());
+        match self.snapshot.scan_rev(tables::ROOTS, start..end).next() {
+            None => Ok(Root::EMPTY),
+            Some(row) => {
+                let bytes: [u8; 16] = row?.1.as_ref().try_into().map_err(|_| damaged("ROOTS"))?;
+                Ok(Root::from_bytes(bytes))
+            }
+        }
+    }
+
+    /// Names of the servers with joined members.
+    pub fn servers(&self) -> Result<Vec<String>> {
+        self.snapshot
+            .scan_prefix(tables::ROOM_SERVERS, self.room.as_bytes())
+            .map(|row| {
+                let (key, _) = row?;
+                String::from_utf8(key.get(16..).unwrap_or_default().to_vec()).map_err(|_| damaged("ROOM_SERVERS"))
+            })
+            .collect()
+    }
+}
+
+/// Encodes a row of `MEMBERS`: `membership, event (16), user id`.
+pub(super) fn encode_member(member: &Member) -> Vec<u8> {
+    let mut out = Vec::with_capacity(17 + member.user_id.len());
+    out.push(member.membership as u8);
+    out.extend_from_slice(member.event.as_bytes());
+    out.extend_from_slice(member.user_id.as_bytes());
+    out
+}
+
+fn decode_member(bytes: &[u8]) -> Option<Member> {
+    Some(Member {
+        membership: Membership::from_byte(*bytes.first()?)?,
+        event: EventKey::from_bytes(bytes.get(1..17)?.try_into().ok()?),
+        user_id: std::str::from_utf8(bytes.get(17..)?).ok()?.to_owned(),
+    })
+}
+
+impl Nodes for RoomReader {
+    type Error = Error;
+    type Bytes = Bytes;
+
+    fn node(&self, hash: &NodeHash) -> Result<Option<Bytes>> {
+        if let Some(node) = self.new_nodes.get(hash) {
+            return Ok(Some(node.clone()));
+        }
+        if let Some(node) = self.caches.node(self.room, hash) {
+            return Ok(Some(node));
+        }
+        let Some(node) = self.snapshot.get(tables::NODES, &room_key(self.room, hash.as_bytes()))? else {
+            return Ok(None);
+        };
+        self.caches.put_node(self.room, *hash, node.clone());
+        Ok(Some(node))
+    }
+}
+
+impl Events for RoomReader {
+    type Error = Error;
+
+    fn event(&self, key: EventKey) -> Result<Option<Pdu>> {
+        self.pdu(key)
+    }
+
+    fn is_rejected(&self, key: EventKey) -> Result<bool> {
+        if let Some(rejected) = self.new_rejected.get(&key) {
+            return Ok(*rejected);
+        }
+        Ok(self.standing(key)?.is_some_and(|standing| standing.is_rejected()))
+    }
+}

@@ -1,0 +1,188 @@
+//! Which events of a room a user may see (client-server API, "Room History Visibility").
+//!
+//! Every path on which an event could leave the server towards a client asks a [`Viewer`]; towards a server, [`server_may_see`].
+
+use super::history::HistoryKey;
+use super::reader::{Membership, RoomReader};
+use super::record::StoredEvent;
+use super::standing::Standing;
+use crate::error::Result;
+use crate::names::server_of;
+use parking_lot::Mutex;
+use state_res::ids::{EventKey, UserKey};
+use state_res::tree::Root;
+use std::collections::HashMap;
+
+/// Longest chain of a user's own member events that is followed back to find when they were joined.
+const MAX_MEMBER_EVENTS: usize = 200;
+
+/// Values of `history_visibility`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryVisibility {
+    /// Anyone.
+    WorldReadable,
+    /// Members, whenever they joined.
+    Shared,
+    /// Members, from their invite on.
+    Invited,
+    /// Members, from their join on.
+    Joined,
+}
+
+impl HistoryVisibility {
+    fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("world_readable") => Self::WorldReadable,
+            Some("invited") => Self::Invited,
+            Some("joined") => Self::Joined,
+            // "if the value is not understood, the visibility is assumed to be `shared`".
+            _ => Self::Shared,
+        }
+    }
+
+    /// The visibility in the state `root`.
+    pub fn at(reader: &RoomReader, root: Root) -> Result<Self> {
+        let event = reader.state_event(root, "m.room.history_visibility", "")?;
+        Ok(Self::parse(event.as_ref().and_then(|pdu| pdu.content().get("history_visibility")?.as_str())))
+    }
+}
+
+/// One user looking at one room.
+pub struct Viewer<'a> {
+    reader: &'a RoomReader,
+    user_id: String,
+    /// Whether they are joined now.
+    joined: bool,
+    /// Where they last stopped being joined: what came before it, they may see under `shared`.
+    joined_until: Option<HistoryKey>,
+    by_root: Mutex<HashMap<Root, (HistoryVisibility, Option<Membership>)>>,
+}
+
+impl<'a> Viewer<'a> {
+    /// `user_id` looking at the room of `reader`.
+    pub fn new(reader: &'a RoomReader, user_id: &str) -> Result<Self> {
+        let member = reader.member(UserKey::of(user_id))?;
+        let joined = member.as_ref().is_some_and(|member| member.membership == Membership::Join);
+        let joined_until = match &member {
+            Some(member) if !joined => last_joined(reader, member.event)?,
+            _ => None,
+        };
+        Ok(Self { reader, user_id: user_id.to_owned(), joined, joined_until, by_root: Mutex::default() })
+    }
+
+    /// Whether the user is joined now.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        self.joined
+    }
+
+    /// Whether the user was joined at some time, now included.
+    #[must_use]
+    pub fn was_joined(&self) -> bool {
+        self.joined || self.joined_until.is_some()
+    }
+
+    /// Whether the user may see `event`. Outliers, rejected and soft-failed events are seen by nobody.
+    pub fn may_see(&self, event: &StoredEvent) -> Result<bool> {
+        match self.reader.standing(event.key())? {
+            Some(standing) => self.may_see_at(event, &standing),
+            None => Ok(false),
+        }
+    }
+
+    /// [`Self::may_see`] with the event's standing at hand.
+    pub fn may_see_at(&self, event: &StoredEvent, standing: &Standing) -> Result<bool> {
+        if !standing.is_accepted() {
+            return Ok(false);
+        }
+        let (visibility, membership) = self.at(standing.before)?;
+        if self.allows(visibility, membership, standing) {
+            return Ok(true);
+        }
+        if event.is_state() {
+            let visibility_changes = event.is_type("m.room.history_visibility");
+            let own_membership =
+                event.is_type("m.room.member") && event.state_key().as_deref() == Some(self.user_id.as_str());
+            if visibility_changes || own_membership {
+                let (visibility, membership) = self.at(standing.after)?;
+                return Ok(self.allows(visibility, membership, standing));
+            }
+        }
+        Ok(false)
+    }
+
+    /// The membership of the user in the state `root` (client-server API, `unsigned.membership`).
+    pub fn membership_at(&self, root: Root) -> Result<Membership> {
+        Ok(self.at(root)?.1.unwrap_or(Membership::Leave))
+    }
+
+    fn allows(&self, visibility: HistoryVisibility, membership: Option<Membership>, standing: &Standing) -> bool {
+        if visibility == HistoryVisibility::WorldReadable || membership == Some(Membership::Join) {
+            return true;
+        }
+        match visibility {
+            HistoryVisibility::Shared => {
+                self.joined
+                    || self.joined_until.as_ref().zip(standing.history.as_ref()).is_some_and(|(until, at)| at <= until)
+            }
+            HistoryVisibility::Invited => membership == Some(Membership::Invite),
+            HistoryVisibility::WorldReadable | HistoryVisibility::Joined => false,
+        }
+    }
+
+    fn at(&self, root: Root) -> Result<(HistoryVisibility, Option<Membership>)> {
+        if let Some(known) = self.by_root.lock().get(&root) {
+            return Ok(*known);
+        }
+        let known =
+            (HistoryVisibility::at(self.reader, root)?, self.reader.membership_in(root, &self.user_id)?);
+        self.by_root.lock().insert(root, known);
+        Ok(known)
+    }
+}
+
+/// Where in history the user whose latest member event is `event` last stopped being joined: that of the event which ended it.
+fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<HistoryKey>> {
+    for _ in 0..MAX_MEMBER_EVENTS {
+        let Some(standing) = reader.standing(event)? else { return Ok(None) };
+        let Some(pdu) = reader.pdu(event)? else { return Ok(None) };
+        let Some(user_id) = pdu.state_key() else { return Ok(None) };
+        let Some(previous) = reader.state_event_key(standing.before, "m.room.member", user_id)? else { return Ok(None) };
+        if previous == event {
+            return Ok(None);
+        }
+        if reader.pdu(previous)?.is_some_and(|pdu| Membership::of(&pdu) == Membership::Join) {
+            return Ok(standing.history);
+        }
+        event = previous;
+    }
+    Ok(None)
+}
+
+/// Whether a server may see an event's content: world-readable or shared history for every server in the room, otherwise only if
+/// one of its users was joined (or invited, where that suffices) at the event (server-server API, "Backfilling").
+pub fn server_may_see(reader: &RoomReader, server: &str, standing: &Standing) -> Result<bool> {
+    match HistoryVisibility::at(reader, standing.before)? {
+        HistoryVisibility::WorldReadable | HistoryVisibility::Shared => Ok(true),
+        visibility => {
+            for root in [standing.before, standing.after] {
+                for key in reader.state_of_type(root, "m.room.member")? {
+                    let pdu = reader.required(key)?;
+                    if pdu.state_key().and_then(server_of) != Some(server) {
+                        continue;
+                    }
+                    let membership = Membership::of(&pdu);
+                    if membership == Membership::Join
+                        || (visibility == HistoryVisibility::Invited && membership == Membership::Invite)
+                    {
+                        return Ok(true);
+                    }
+                }
+                if standing.before == standing.after {
+                    break;
+                }
+            }
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! One room in a sync.
+
+use super::filter::RoomFilter;
+use super::timeline::{self, Timeline};
+use crate::error::Result;
+use crate::rooms::client_event::ClientView;
+use crate::rooms::memberships::UserRoom;
+use crate::rooms::record::{StoredEvent, write_json_string};
+use crate::rooms::standing::Standing;
+use crate::rooms::visibility::Viewer;
+use crate::rooms::{Membership, RoomReader};
+use serde_json::json;
+use state_res::ids::{EventKey, StateKeyId, UserKey};
+use state_res::tree::{self, Root};
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
+use storage::Position;
+
+/// How a room is looked at.
+pub struct RoomSync<'a> {
+    /// The room.
+    pub reader: &'a RoomReader,
+    /// The user's row for it.
+    pub row: &'a UserRoom,
+    /// The user.
+    pub user_id: &'a str,
+    /// The device.
+    pub device_id: &'a str,
+    /// The filter.
+    pub filter: &'a RoomFilter,
+    /// What the client has seen; `None` for nothing.
+    pub since: Option<Position>,
+    /// Up to where this answer goes.
+    pub until: Position,
+    /// All state, whatever the client has seen.
+    pub full_state: bool,
+    /// State at the end of the timeline rather than at its start.
+    pub state_after: bool,
+    /// Now, in milliseconds.
+    pub now: i64,
+}
+
+/// The parts that come from events: `"timeline":{…},"state":{…},"summary":{…}` without braces around them.
+pub struct RoomEvents {
+    /// JSON text of the members.
+    pub json: Vec<u8>,
+    /// Whether there is anything to tell.
+    pub is_empty: bool,
+}
+
+impl RoomSync<'_> {
+    /// Whether the client does not know the room yet, so that it is shown from scratch.
+    fn is_new(&self) -> bool {
+        match self.since {
+            None => true,
+            Some(since) => {
+                self.row.position > since
+                    && self.row.membership == Membership::Join
+                    && self.row.previous != Some(Membership::Join)
+            }
+        }
+    }
+
+    /// Timeline, state and summary.
+    pub fn events(&self) -> Result<RoomEvents> {
+        let viewer = Viewer::new(self.reader, self.user_id)?;
+        let limit = self.filter.timeline_limit();
+        let wanted = &self.filter.timeline;
+        let timeline = match self.since {
+            Some(since) if !self.is_new() => timeline::since(self.reader, &viewer, wanted, since, self.until, limit)?,
+            _ => timeline::latest(self.reader, &viewer, wanted, self.until, limit)?,
+        };
+        let from = match self.since {
+            Some(since) if !self.is_new() && !self.full_state => Some(self.reader.root_at(since)?),
+            _ => None,
+        };
+        let now_root = self.reader.root_at(self.until)?;
+        let state = self.state(&timeline, from, now_root)?;
+        let view = ClientView {
+            reader: self.reader,
+            viewer: &viewer,
+            user: UserKey::of(self.user_id),
+            device_id: self.device_id,
+            now: self.now,
+            room_id: None,
+        };
+
+        let mut json = Vec::with_capacity(512);
+        json.extend_from_slice(b"\"timeline\":{\"events\":");
+        write_events(&mut json, &view, &timeline.events)?;
+        let _ = write!(json, ",\"limited\":{},\"prev_batch\":\"{}\"}}", timeline.limited, timeline.prev_batch.token());
+        json.extend_from_slice(if self.state_after { b",\"state_after\":{\"events\":" } else { b",\"state\":{\"events\":" });
+        write_events(&mut json, &view, &state)?;
+        json.push(b'}');
+
+        let members_changed = from.is_none() || self.members_changed(from.unwrap_or(Root::EMPTY), now_root)?;
+        if members_changed && self.row.membership == Membership::Join {
+            json.extend_from_slice(b",\"summary\":");
+            json.extend_from_slice(summary(self.reader, now_root, self.user_id)?.to_string().as_bytes());
+        }
+        let is_empty = timeline.events.is_empty() && state.is_empty() && !timeline.limited && self.since.is_some() && !self.is_new();
+        Ok(RoomEvents { json, is_empty })
+    }
+
+    fn members_changed(&self, from: Root, to: Root) -> Result<bool> {
+        if from == to {
+            return Ok(false);
+        }
+        let prefix = StateKeyId::type_prefix("m.room.member");
+        Ok(tree::diff(self.reader, from, to)?.iter().any(|change| change.key.as_bytes().starts_with(&prefix)))
+    }
+
+    /// State events to send: what changed between `from` (or everything, without one) and the start of the timeline (or its end, with
+    /// `state_after`).
+    fn state(&self, timeline: &Timeline, from: Option<Root>, now: Root) -> Result<Vec<(StoredEvent, Standing)>> {
+        let to = if self.state_after { now } else { timeline.start };
+        let mut wanted: HashMap<StateKeyId, EventKey> = HashMap::new();
+        self.changes(from, to, &mut wanted)?;
+        if !self.state_after && timeline.start != now {
+            // State may have changed by resolution, without an event of the timeline that says so.
+            let mut told: HashSet<StateKeyId> = HashSet::new();
+            for (event, _) in &timeline.events {
+                if let Some(state_key) = event.state_key() {
+                    told.insert(StateKeyId::of(&event.event_type(), &state_key));
+                }
+            }
+            let mut later = HashMap::new();
+            self.changes(Some(timeline.start), now, &mut later)?;
+            wanted.extend(later.into_iter().filter(|(key, _)| !told.contains(key)));
+        }
+        let lazy = self.filter.state.lazy_load_members;
+        let limited_gap = timeline.limited && self.since.is_some();
+        let mut senders: HashSet<String> = HashSet::new();
+        if lazy {
+            senders.extend(timeline.events.iter().map(|(event, _)| event.sender()));
+            if from.is_none() {
+                senders.insert(self.user_id.to_owned());
+            }
+            for sender in &senders {
+                let key = StateKeyId::of("m.room.member", sender);
+                if let Some(event) = tree::get(self.reader, to, key)? {
+                    wanted.insert(key, event);
+                }
+            }
+            if from.is_none() {
+                for hero in heroes(self.reader, now, self.user_id)? {
+                    let key = StateKeyId::of("m.room.member", &hero);
+                    if let Some(event) = tree::get(self.reader, to, key)? {
+                        wanted.insert(key, event);
+                        senders.insert(hero);
+                    }
+                }
+            }
+        }
+        let member_prefix = StateKeyId::type_prefix("m.room.member");
+        let in_timeline: HashSet<EventKey> = timeline.events.iter().map(|(event, _)| event.key()).collect();
+        let mut state = Vec::with_capacity(wanted.len());
+        for (key, event) in wanted {
+            if !self.state_after && in_timeline.contains(&event) {
+                continue;
+            }
+            let event = self.reader.required_stored(event)?;
+            if lazy && key.as_bytes().starts_with(&member_prefix) && !limited_gap {
+                let member = event.state_key().unwrap_or_default();
+                if !senders.contains(&member) {
+                    continue;
+                }
+            }
+            if !self.filter.state.matches(&event) {
+                continue;
+            }
+            let Some(standing) = self.reader.standing(event.key())? else { continue };
+            state.push((event, standing));
+        }
+        state.sort_by_key(|(event, standing)| (standing.position, standing.ordinal, standing.depth, event.key()));
+        Ok(state)
+    }
+
+    fn changes(&self, from: Option<Root>, to: Root, into: &mut HashMap<StateKeyId, EventKey>) -> Result<()> {
+        match from {
+            None => into.extend(tree::entries(self.reader, to)?),
+            Some(from) => {
+                for change in tree::diff(self.reader, from, to)? {
+                    if let Some(event) = change.right {
+                        into.insert(change.key, event);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_events(out: &mut Vec<u8>, view: &ClientView<'_>, events: &[(StoredEvent, Standing)]) -> Result<()> {
+    out.push(b'[');
+    for (index, (event, standing)) in events.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        view.write(out, event, standing)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+/// Users after whom a nameless room is named: the first five members beside the user, joined and invited ones first.
+fn heroes(reader: &RoomReader, root: Root, user_id: &str) -> Result<Vec<String>> {
+    let named = |kind: &str, member: &str| -> Result<bool> {
+        Ok(reader
+            .state_event(root, kind, "")?
+            .and_then(|pdu| pdu.content().get(member)?.as_str().map(|text| !text.is_empty()))
+            .unwrap_or(false))
+    };
+    if named("m.room.name", "name")? || named("m.room.canonical_alias", "alias")? {
+        return Ok(Vec::new());
+    }
+    let mut present = Vec::new();
+    let mut gone = Vec::new();
+    for member in reader.members()? {
+        if member.user_id == user_id {
+            continue;
+        }
+        let Some(standing) = reader.standing(member.event)? else { continue };
+        let list = match member.membership {
+            Membership::Join | Membership::Invite => &mut present,
+            Membership::Leave | Membership::Ban => &mut gone,
+            Membership::Knock => continue,
+        };
+        list.push((standing.position, standing.ordinal, member.user_id));
+    }
+    let mut list = if present.is_empty() { gone } else { present };
+    list.sort();
+    Ok(list.into_iter().take(5).map(|(_, _, user)| user).collect())
+}
+
+/// `RoomSummary`.
+fn summary(reader: &RoomReader, root: Root, user_id: &str) -> Result<serde_json::Value> {
+    let (mut joined, mut invited) = (0_u64, 0_u64);
+    for member in reader.members()? {
+        match member.membership {
+            Membership::Join => joined += 1,
+            Membership::Invite => invited += 1,
+            _ => {}
+        }
+    }
+    let mut summary = json!({ "m.joined_member_count": joined, "m.invited_member_count": invited });
+    let heroes = heroes(reader, root, user_id)?;
+    if !heroes.is_empty() {
+        summary["m.heroes"] = json!(heroes);
+    }
+    Ok(summary)
+}
+
+/// Types of state that an invited user is shown (client-server API, "Stripped state").
+pub const STRIPPED_TYPES: [&str; 7] = [
+    "m.room.create",
+    "m.room.name",
+    "m.room.avatar",
+    "m.room.topic",
+    "m.room.join_rules",
+    "m.room.canonical_alias",
+    "m.room.encryption",
+];
+
+/// The stripped state of a room we hold, for an invite or knock whose member event is `member`: JSON array.
+pub fn stripped_state(reader: &RoomReader, root: Root, member: Option<EventKey>) -> Result<String> {
+    let mut events = Vec::new();
+    for kind in STRIPPED_TYPES {
+        if let Some(key) = reader.state_event_key(root, kind, "")? {
+            events.push(reader.required_stored(key)?.stripped());
+        }
+    }
+    if let Some(member) = member {
+        let member = reader.required_stored(member)?;
+        let sender = member.sender();
+        if Some(sender.as_str()) != member.state_key().as_deref()
+            && let Some(inviter) = reader.state_event_key(root, "m.room.member", &sender)?
+        {
+            events.push(reader.required_stored(inviter)?.stripped());
+        }
+        let mut stripped = member.stripped();
+        stripped["event_id"] = json!(member.event_id());
+        stripped["origin_server_ts"] = json!(member.origin_server_ts());
+        events.push(stripped);
+    }
+    Ok(serde_json::Value::Array(events).to_string())
+}
+
+/// Appends `"room id":`.
+pub fn write_room_key(out: &mut Vec<u8>, room_id: &str, first: &mut bool) {
+    if !*first {
+        out.push(b',');
+    }
+    *first = false;
+    write_json_string(out, room_id);
+    out.push(b':');
+}
