@@ -9,6 +9,7 @@ use crate::{
     ids::{self, MAX_ID_BYTES},
     redact::{self, Signatures},
     room_version::{EventIdFormat, RoomVersion, Rules},
+    steps::{ReceiptCheck, on},
 };
 
 /// Room for what usually follows the canonical JSON: an event id.
@@ -125,7 +126,7 @@ impl Layout {
         identity: Identity<'_>,
     ) -> Result<(Self, Box<str>), PduError> {
         let rules = version.rules();
-        if canonical.len() > MAX_PDU_BYTES {
+        if canonical.len() > MAX_PDU_BYTES && on(ReceiptCheck::Format) {
             return Err(PduError::TooLarge { bytes: canonical.len(), max: MAX_PDU_BYTES });
         }
         if unsigned.len() > MAX_UNSIGNED_BYTES {
@@ -144,7 +145,7 @@ impl Layout {
         text.limit("type", event_type)?;
         let sender = text.string("sender", required("sender", fields.sender)?)?;
         text.limit("sender", sender)?;
-        if !ids::is_valid_user_id(sender.of(&text.0)) {
+        if !ids::is_valid_user_id(sender.of(&text.0)) && on(ReceiptCheck::Format) {
             return Err(PduError::NotAnId { field: "sender", expected: "a user id" });
         }
         let state_key = match fields.state_key {
@@ -246,7 +247,7 @@ impl Text {
 
     fn limit(&self, field: &'static str, span: Span) -> Result<(), PduError> {
         let bytes = span.len as usize;
-        if bytes > MAX_ID_BYTES {
+        if bytes > MAX_ID_BYTES && on(ReceiptCheck::Format) {
             return Err(PduError::FieldTooLong { field, bytes, max: MAX_ID_BYTES });
         }
         Ok(())
@@ -266,7 +267,7 @@ impl Text {
         let mut count = 0;
         for element in Elements::of(list) {
             count += 1;
-            if count > max {
+            if count > max && on(ReceiptCheck::Format) {
                 return Err(PduError::TooManyReferences { field, max });
             }
             let id = if rules.references_carry_hashes() {
