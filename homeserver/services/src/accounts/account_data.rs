@@ -108,7 +108,9 @@ pub fn put(
         None => {
             let rows = snapshot.scan_prefix(tables::ACCOUNT_DATA, user.as_bytes());
             if rows.take(MAX_ITEMS).count() >= MAX_ITEMS {
-                return Err(Error::forbidden(format!("You have {MAX_ITEMS} pieces of account data, which is the most.")));
+                return Err(Error::forbidden(format!(
+                    "You have {MAX_ITEMS} pieces of account data, which is the most."
+                )));
             }
             batch.require_absent(tables::ACCOUNT_DATA, &key);
             0
@@ -230,7 +232,9 @@ fn room_or_global(room: Option<RoomKey>) -> [u8; 16] {
 
 fn check(room_id: Option<&str>, kind: &str) -> Result<()> {
     if room_id.is_some_and(|room_id| !names::is_room_id(room_id)) {
-        return Err(Error::invalid_param("The room id in the path is none: it starts with ! and has at most 255 bytes."));
+        return Err(Error::invalid_param(
+            "The room id in the path is none: it starts with ! and has at most 255 bytes.",
+        ));
     }
     if kind.is_empty() || kind.len() > MAX_TYPE_BYTES {
         return Err(Error::invalid_param(format!("An account data type has 1 to {MAX_TYPE_BYTES} bytes.")));

@@ -1,8 +1,6 @@
 //! What the operator does with accounts, through the command line.
 
-use super::{
-    Accounts, AccountRecord, MAX_COMMIT_ATTEMPTS, commit, names, record::from_bytes, register::NewAccount,
-};
+use super::{AccountRecord, Accounts, MAX_COMMIT_ATTEMPTS, commit, names, record::from_bytes, register::NewAccount};
 use crate::{Error, Result, tables};
 use serde::{Deserialize, Serialize};
 use state_res::ids::UserKey;
@@ -29,8 +27,7 @@ impl Accounts {
     /// 400 `M_INVALID_USERNAME`, `M_USER_IN_USE`, `M_WEAK_PASSWORD` or `M_INVALID_PARAM`.
     pub async fn create_user(&self, name: &str, password: &str, administrator: bool) -> Result<String> {
         let user_id = self.check_free(name)?;
-        let account =
-            NewAccount { user_id: &user_id, password: Some(password), administrator, display_name: None };
+        let account = NewAccount { user_id: &user_id, password: Some(password), administrator, display_name: None };
         self.create(account, None).await?;
         Ok(user_id)
     }

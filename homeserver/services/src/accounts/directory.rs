@@ -6,7 +6,7 @@ use serde::Serialize;
 use storage::Snapshot;
 
 /// Results where the client names no number.
-pub const DEFAULT_RESULTS: usize = 10;
+const DEFAULT_RESULTS: usize = 10;
 /// Results at most.
 const MAX_RESULTS: usize = 100;
 /// Profiles looked at by one search.
@@ -56,7 +56,8 @@ fn search(snapshot: &Snapshot, term: &str, limit: usize) -> Result<SearchResults
     for row in snapshot.scan_prefix(tables::PROFILES, &[]).take(MAX_SCANNED) {
         let record = profile::parse(&row?.1)?;
         let text = |field| record.profile.get(field).and_then(serde_json::Value::as_str).map(str::to_owned);
-        let user = FoundUser { display_name: text("displayname"), avatar_url: text("avatar_url"), user_id: record.user_id };
+        let user =
+            FoundUser { display_name: text("displayname"), avatar_url: text("avatar_url"), user_id: record.user_id };
         if let Some(rank) = rank(&user, term) {
             found.push((rank, user));
         }

@@ -301,7 +301,10 @@ mod tests {
         )
         .unwrap();
         let timeline = filter.room.timeline;
-        assert_eq!((timeline.events.limit, timeline.lazy_load_members, timeline.contains_url), (Some(5), true, Some(false)));
+        assert_eq!(
+            (timeline.events.limit, timeline.lazy_load_members, timeline.contains_url),
+            (Some(5), true, Some(false))
+        );
         assert!(timeline.events.allows_type("m.x") && !timeline.events.allows_type("n.x"));
     }
 }

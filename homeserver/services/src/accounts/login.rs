@@ -1,6 +1,8 @@
 //! Client-server API, "Login": `m.login.password`.
 
-use super::{Accounts, AccountRecord, MAX_COMMIT_ATTEMPTS, NewSession, Versioned, commit, names, sessions::DeviceRequest};
+use super::{
+    AccountRecord, Accounts, MAX_COMMIT_ATTEMPTS, NewSession, Versioned, commit, names, sessions::DeviceRequest,
+};
 use crate::{Error, Result, limits, tables};
 use serde::Deserialize;
 use serde_json::{Map, Value};

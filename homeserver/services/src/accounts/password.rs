@@ -114,7 +114,8 @@ fn hash(password: &str, salt: &[u8]) -> Result<String> {
 
 /// Uses the parameters in the hash, so that they can be raised later. The comparison is constant-time.
 fn verify(password: &str, stored: &str) -> Result<bool> {
-    let hash = PasswordHash::new(stored).map_err(|cause| Error::internal(format!("a stored password hash: {cause}")))?;
+    let hash =
+        PasswordHash::new(stored).map_err(|cause| Error::internal(format!("a stored password hash: {cause}")))?;
     Ok(argon2()?.verify_password(password.as_bytes(), &hash).is_ok())
 }
 

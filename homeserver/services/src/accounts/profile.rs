@@ -173,7 +173,9 @@ fn check_field_name(field: &str) -> Result<()> {
     if namespaced || matches!(field, "displayname" | "avatar_url") {
         return Ok(());
     }
-    Err(Error::invalid_param("A profile field is `displayname`, `avatar_url`, or namespaced as in `org.example.field`."))
+    Err(Error::invalid_param(
+        "A profile field is `displayname`, `avatar_url`, or namespaced as in `org.example.field`.",
+    ))
 }
 
 fn check_value(field: &str, value: &Value) -> Result<()> {

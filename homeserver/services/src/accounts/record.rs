@@ -79,7 +79,8 @@ pub(crate) fn read<T: DeserializeOwned>(snapshot: &Snapshot, table: Table, key: 
 
 /// Takes a JSON row apart.
 pub(crate) fn from_bytes<T: DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|cause| Error::internal(format!("a row of {} is damaged: {cause}", table.name)))
+    serde_json::from_slice(bytes)
+        .map_err(|cause| Error::internal(format!("a row of {} is damaged: {cause}", table.name)))
 }
 
 /// Writes a JSON row.

@@ -1,8 +1,8 @@
 //! Client-server API, "Account registration".
 
 use super::{
-    Accounts, AccountRecord, AuthData, Challenge, NewSession, commit, names, password, profile, sessions::DeviceRequest,
-    tokens, uia,
+    AccountRecord, Accounts, AuthData, Challenge, NewSession, commit, names, password, profile,
+    sessions::DeviceRequest, tokens, uia,
 };
 use crate::{Error, Result, config::RegistrationMode, limits, tables};
 use serde::Deserialize;
@@ -61,7 +61,9 @@ impl Accounts {
             RegistrationMode::Open => &[&[uia::DUMMY]],
             RegistrationMode::Token => &[&[uia::REGISTRATION_TOKEN]],
             RegistrationMode::Closed => {
-                return Err(Error::forbidden("Registration is closed on this server; its administrator makes accounts."));
+                return Err(Error::forbidden(
+                    "Registration is closed on this server; its administrator makes accounts.",
+                ));
             }
         };
         // The specification wants names checked before auth.

@@ -225,7 +225,8 @@ impl Accounts {
         let access = tokens::new_access_token(&self.world);
         let hash = TokenHash::of(&access);
         let expires_at = with_refresh.then(|| self.world.now().plus(ACCESS_TOKEN_LIFETIME).millis());
-        let row = AccessRecord { user_id: user_id.to_owned(), device_id: device.device_id.clone(), expires_at, replaces };
+        let row =
+            AccessRecord { user_id: user_id.to_owned(), device_id: device.device_id.clone(), expires_at, replaces };
         batch.put(tables::ACCESS_TOKENS, &hash.0, &record::to_bytes(&row));
         device.access_tokens.push(hash);
         let refresh = with_refresh.then(|| tokens::new_refresh_token(&self.world));
@@ -236,8 +237,7 @@ impl Accounts {
             batch.put(tables::REFRESH_TOKENS, &hash.0, &record::to_bytes(&row));
             device.refresh_tokens.push(hash);
         }
-        let expires_in_ms =
-            with_refresh.then(|| u64::try_from(ACCESS_TOKEN_LIFETIME.as_millis()).unwrap_or(u64::MAX));
+        let expires_in_ms = with_refresh.then(|| u64::try_from(ACCESS_TOKEN_LIFETIME.as_millis()).unwrap_or(u64::MAX));
         NewTokens { access, refresh, expires_in_ms }
     }
 
@@ -343,7 +343,10 @@ pub(crate) struct SessionCache {
 impl Default for SessionCache {
     fn default() -> Self {
         // `unbounded` because `new` would allocate for the most there can be; `insert` keeps the bound.
-        Self { shards: (0..CACHE_SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect(), epoch: AtomicU64::new(0) }
+        Self {
+            shards: (0..CACHE_SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect(),
+            epoch: AtomicU64::new(0),
+        }
     }
 }
 

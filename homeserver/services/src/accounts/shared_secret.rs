@@ -107,7 +107,9 @@ impl Accounts {
 
     fn shared_secret(&self) -> Result<&str> {
         let secret = self.config.registration.shared_secret.as_deref().filter(|secret| !secret.is_empty());
-        secret.ok_or_else(|| Error::unknown("Registration by shared secret is off: `registration.shared_secret` is not set."))
+        secret.ok_or_else(|| {
+            Error::unknown("Registration by shared secret is off: `registration.shared_secret` is not set.")
+        })
     }
 }
 

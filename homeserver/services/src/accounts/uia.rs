@@ -179,9 +179,8 @@ impl Accounts {
 
     /// The 401 that asks for the next stage. Starts a session if there is none.
     fn ask(&self, challenge: Challenge<'_>, session: Option<(String, UiaSession)>, why: Option<Error>) -> Error {
-        let (id, session) = session.unwrap_or_else(|| {
-            (tokens::new_session_id(&self.world), UiaSession::new(challenge, self.world.now()))
-        });
+        let (id, session) = session
+            .unwrap_or_else(|| (tokens::new_session_id(&self.world), UiaSession::new(challenge, self.world.now())));
         let mut members = Map::new();
         let flows: Vec<_> = challenge.flows.iter().map(|flow| json!({ "stages": flow })).collect();
         members.insert("flows".to_owned(), Value::Array(flows));

@@ -120,7 +120,9 @@ impl Devices {
             let device = DeviceRecord::read(&snapshot, user, device_id)?.ok_or_else(no_such_device)?;
             let mut record = device.value;
             match name {
-                Some(name) if record.display_name.as_deref() != Some(name) => record.display_name = Some(name.to_owned()),
+                Some(name) if record.display_name.as_deref() != Some(name) => {
+                    record.display_name = Some(name.to_owned())
+                }
                 _ => return Ok(()),
             }
             let key = device_key(user, device_id);
