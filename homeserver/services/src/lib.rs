@@ -19,6 +19,7 @@ pub use error::{Error, Result};
 use accounts::Accounts;
 use net::World;
 use rooms::Rooms;
+use state_res::sign::SigningKey;
 use std::sync::Arc;
 use storage::Store;
 
@@ -34,4 +35,19 @@ pub struct Services {
     pub accounts: Accounts,
     /// Rooms: events, state, membership.
     pub rooms: Rooms,
+}
+
+impl Services {
+    /// Every service over `store`, for a server whose events `signing_key` signs. Makes nothing durable.
+    #[must_use]
+    pub fn new(config: Config, world: World, store: Store, signing_key: SigningKey) -> Arc<Self> {
+        let config = Arc::new(config);
+        Arc::new(Self {
+            accounts: Accounts::new(store.clone(), world.clone(), config.clone()),
+            rooms: Rooms::new(store.clone(), world.clone(), &config.server_name, signing_key),
+            config,
+            world,
+            store,
+        })
+    }
 }
