@@ -16,7 +16,7 @@ for (const level of ["log", "info", "debug", "warn", "error", "trace"]) {
 }
 const sdk = await import(pathToFileURL(sdkPath));
 const { logger } = await import(pathToFileURL(join(process.argv[2], "node_modules/matrix-js-sdk/lib/logger.js")));
-logger.setLevel?.("warn");
+logger.setLevel?.("warn", false);
 
 const PAGE = 100;
 const SYNC_TIMELINE_LIMIT = 30;
@@ -26,8 +26,6 @@ let url;
 let client;
 /** Progress of `send` commands that have a name, for tests that kill a server in the middle of one. */
 const progress = new Map();
-/** Serialises walks of a timeline: two at once would paginate the same gap twice. */
-let walking = Promise.resolve();
 
 function show(part) {
   if (part instanceof Error) return part.stack ?? String(part);
@@ -55,36 +53,114 @@ async function roomNamed(id) {
   return waitFor(`room ${id} to appear in the client`, 60, () => client.getRoom(id));
 }
 
-/** The whole timeline that the client can reach, oldest first: gaps that `limited` syncs left are filled by paging back. */
-function wholeTimeline(room) {
-  const result = walking.then(async () => {
-    const back = sdk.Direction.Backward;
-    for (;;) {
-      let oldest = room.getLiveTimeline();
-      const parts = [oldest];
-      for (let next; (next = oldest.getNeighbouringTimeline(back)); ) {
-        oldest = next;
-        parts.unshift(oldest);
-      }
-      if (oldest.getPaginationToken(back)) {
-        await client.paginateEventTimeline(oldest, { backwards: true, limit: PAGE });
+/** One room's events in the order in which the server gave them to this client, gaps filled by paging back. */
+class Timeline {
+  order = [];
+  known = new Set();
+  /** Where to page back from, before the first event; null when there is nothing before. */
+  start = null;
+  /** Events that came a second time: a server's mistake. */
+  twice = [];
+
+  append(ids) {
+    for (const id of ids) {
+      if (this.known.has(id)) {
+        this.twice.push(id);
         continue;
       }
-      return parts.flatMap((part) => part.getEvents()).filter((event) => event.getId()?.startsWith("$"));
+      this.known.add(id);
+      this.order.push(id);
     }
-  });
-  walking = result.catch(() => undefined);
-  return result;
+  }
+}
+
+/** Room id -> Timeline. */
+const timelines = new Map();
+/** Event id -> the library's event, decrypted when it can be. */
+const events = new Map();
+/** Work on the timelines, one step after the other. */
+let taking = Promise.resolve();
+
+/** The library keeps no order over the gaps of `limited` syncs, so this looks at the answers that it gets. */
+async function watchingFetch(resource, options) {
+  const response = await fetch(resource, options);
+  const asked = String(resource.url ?? resource);
+  if (response.ok && asked.includes("/_matrix/client/v3/sync")) {
+    const answer = await response.clone().json();
+    taking = taking.then(() => take(answer)).catch((error) => console.error("taking a sync failed:", error));
+  }
+  return response;
+}
+
+async function take(answer) {
+  for (const [roomId, { timeline }] of Object.entries(answer.rooms?.join ?? {})) {
+    if (!timeline) continue;
+    if (!timelines.has(roomId)) timelines.set(roomId, new Timeline());
+    const mine = timelines.get(roomId);
+    if (mine.order.length === 0) {
+      mine.start = timeline.prev_batch ?? null;
+    } else if (timeline.limited && timeline.prev_batch) {
+      mine.append(await gap(roomId, mine, timeline.prev_batch));
+    }
+    mine.append((timeline.events ?? []).map((event) => event.event_id));
+  }
+}
+
+/** The events between what is known and a `limited` timeline, oldest first. */
+async function gap(roomId, mine, token) {
+  const missing = [];
+  while (token) {
+    const page = await pageBefore(roomId, token, PAGE);
+    for (const id of page.ids) {
+      if (mine.known.has(id)) return missing.reverse();
+      missing.push(id);
+    }
+    token = page.end;
+  }
+  return missing.reverse();
+}
+
+async function pageBefore(roomId, token, limit) {
+  for (;;) {
+    try {
+      const page = await client.createMessagesRequest(roomId, token, limit, sdk.Direction.Backward);
+      const ids = [];
+      for (const raw of page.chunk ?? []) {
+        ids.push(raw.event_id);
+        if (!events.has(raw.event_id)) {
+          const event = client.getEventMapper()(raw);
+          await client.decryptEventIfNeeded(event);
+          events.set(raw.event_id, event);
+        }
+      }
+      return { ids, end: page.end };
+    } catch (error) {
+      if (error.httpStatus >= 400 && error.httpStatus < 500) throw error;
+      console.warn("paging failed, again soon:", error);
+      await sleep(500);
+    }
+  }
+}
+
+/** What is known of a room's events, oldest first. */
+async function seen(roomId) {
+  await taking;
+  const order = timelines.get(roomId)?.order ?? [];
+  return order.map((id) => events.get(id)).filter((event) => event);
+}
+
+/** As it was sent: edits are events of their own. */
+function body(event) {
+  return event.isRedacted() ? undefined : event.getOriginalContent()?.body;
 }
 
 function describe(event) {
-  const content = event.getContent();
   return {
     event_id: event.getId(),
     type: event.getType(),
     sender: event.getSender(),
     state_key: event.getStateKey(),
-    body: content?.body,
+    body: body(event),
     encrypted: event.isEncrypted(),
     undecryptable: event.isDecryptionFailure() || event.getType() === "m.room.encrypted",
     redacted: event.isRedacted(),
@@ -116,8 +192,11 @@ function adopt(answer, deviceId) {
     userId: answer.user_id,
     deviceId: answer.device_id ?? deviceId,
     accessToken: answer.access_token,
-    timelineSupport: true,
     localTimeoutMs: 60_000,
+    fetchFn: watchingFetch,
+  });
+  client.on(sdk.RoomEvent.Timeline, (event) => {
+    if (event.getId()?.startsWith("$")) events.set(event.getId(), event);
   });
   return { user_id: answer.user_id, device_id: answer.device_id, access_token: answer.access_token };
 }
@@ -250,14 +329,13 @@ const commands = {
 
   /** Waits until `count` messages whose body starts with `prefix` are there and decrypted. */
   async wait_messages(args) {
-    const room = await roomNamed(args.room);
     let found = [];
     let locked = 0;
     try {
       await waitFor("messages", args.timeout, async () => {
-        const events = await wholeTimeline(room);
-        locked = events.filter((event) => event.isDecryptionFailure()).length;
-        found = events.filter((event) => event.getContent()?.body?.startsWith(args.prefix));
+        const all = await seen(args.room);
+        locked = all.filter((event) => event.isDecryptionFailure()).length;
+        found = all.filter((event) => body(event)?.startsWith(args.prefix));
         return found.length >= args.count;
       });
     } catch (error) {
@@ -268,19 +346,40 @@ const commands = {
 
   /** What a person sees of one event after edits, reactions and redactions. */
   async effective(args) {
-    const room = await roomNamed(args.room);
-    const events = await wholeTimeline(room);
-    const event = events.find((event) => event.getId() === args.event);
+    const all = await seen(args.room);
+    const event = all.find((event) => event.getId() === args.event);
     if (!event) throw new Error(`the client does not have ${args.event}`);
-    const reactions = events
-      .filter((other) => other.getType() === "m.reaction" && !other.isRedacted())
-      .filter((other) => other.getContent()["m.relates_to"]?.event_id === args.event)
-      .map((other) => `${other.getSender()} ${other.getContent()["m.relates_to"].key}`);
-    return { body: event.getContent()?.body ?? null, redacted: event.isRedacted(), reactions };
+    const redactions = all.filter((other) => other.getType() === "m.room.redaction");
+    const gone = new Set(redactions.map((other) => other.event.redacts ?? other.getContent().redacts));
+    let text = body(event) ?? null;
+    const reactions = [];
+    for (const other of all) {
+      const relation = other.getOriginalContent()?.["m.relates_to"] ?? other.getWireContent()?.["m.relates_to"];
+      if (relation?.event_id !== args.event || gone.has(other.getId())) continue;
+      if (other.getType() === "m.reaction") reactions.push(`${other.getSender()} ${relation.key}`);
+      if (relation.rel_type === "m.replace" && other.getSender() === event.getSender()) {
+        text = other.getOriginalContent()["m.new_content"]?.body ?? text;
+      }
+    }
+    const redacted = gone.has(args.event) || event.isRedacted();
+    return { body: redacted ? null : text, redacted, reactions };
   },
 
+  /** All events from the start of the room's history to now, and those that the server gave twice. */
   async timeline(args) {
-    return { events: (await wholeTimeline(await roomNamed(args.room))).map(describe) };
+    await taking;
+    const mine = timelines.get(args.room);
+    const older = [];
+    while (mine.start) {
+      const page = await pageBefore(args.room, mine.start, PAGE);
+      for (const id of page.ids) {
+        if (!mine.known.has(id)) older.push(id);
+        mine.known.add(id);
+      }
+      mine.start = page.end ?? null;
+    }
+    mine.order.unshift(...older.reverse());
+    return { events: (await seen(args.room)).map(describe), twice: mine.twice };
   },
 
   /** Pages back from the end to the start, `limit` events a page, outside the client's timeline; oldest first. */
@@ -289,9 +388,9 @@ const commands = {
     let pages = 0;
     for (let from = null; ; pages++) {
       const page = await client.createMessagesRequest(args.room, from, args.limit, sdk.Direction.Backward);
-      const events = (page.chunk ?? []).map(client.getEventMapper());
-      for (const event of events) await client.decryptEventIfNeeded(event);
-      found.unshift(...events.reverse());
+      const chunk = (page.chunk ?? []).map(client.getEventMapper());
+      for (const event of chunk) await client.decryptEventIfNeeded(event);
+      found.unshift(...chunk.reverse());
       if (!page.end) break;
       from = page.end;
     }

@@ -250,7 +250,9 @@ class Client:
             checked(await self.client.joined_members(room_id))
             if not all(user in self.client.rooms[room_id].users for user in users):
                 return False
-            missing = [u for u in users if not list(self.client.device_store.active_user_devices(u))]
+            # The library's device store leaves out the device that it runs as.
+            others = [user for user in users if user != self.client.user_id]
+            missing = [user for user in others if not list(self.client.device_store.active_user_devices(user))]
             if missing:
                 self.client.olm.users_for_key_query.update(missing)
                 checked(await self.client.keys_query())

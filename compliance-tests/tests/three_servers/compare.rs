@@ -1,6 +1,6 @@
 //! What the servers hold, seen through their client APIs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,22 +17,38 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How many differences a failure names.
 const SHOWN: usize = 12;
 
+/// A room in which all three are.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    /// Its id.
+    pub(crate) id: String,
+    /// When the last of the three had joined (milliseconds since 1970). What is older, a server has only by backfilling, and
+    /// a Synapse that asks a server that itself has not backfilled yet takes the failure for an answer, for an hour.
+    pub(crate) together_since: u64,
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_1970.map_or(0, |time| time.as_millis() as u64)
+}
+
 /// One server's view of a room: event id → what the event says; (type, state key) → event id.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct View {
-    /// Every event that can be paged back to.
+    /// Every event that can be paged back to, down to when all three were in the room.
     pub(crate) events: BTreeMap<String, Value>,
     /// The current state.
     pub(crate) state: BTreeMap<(String, String), String>,
 }
 
 /// Waits until all three servers show the same events and the same state; answers what they show.
-pub(crate) async fn wait_equal(cast: &Cast, room: &str, limit: Duration) -> Result<View> {
+pub(crate) async fn wait_equal(cast: &Cast, room: &Room, limit: Duration) -> Result<View> {
     wait_equal_with(cast, room, limit, &[]).await
 }
 
 /// Like [`wait_equal`], and the events named must be among them.
-pub(crate) async fn wait_equal_with(cast: &Cast, room: &str, limit: Duration, wanted: &[String]) -> Result<View> {
+pub(crate) async fn wait_equal_with(cast: &Cast, room: &Room, limit: Duration, wanted: &[String]) -> Result<View> {
     let start = Instant::now();
     loop {
         let views = try_join_all(cast.people.iter().map(|person| view(person.api(), room))).await?;
@@ -41,7 +57,7 @@ pub(crate) async fn wait_equal_with(cast: &Cast, room: &str, limit: Duration, wa
             return Ok(views.into_iter().next().context("no servers")?);
         }
         if start.elapsed() > limit {
-            let mut text = format!("after {limit:?} the servers differ about {room}:\n");
+            let mut text = format!("after {limit:?} the servers differ about {}:\n", room.id);
             for (server, view) in cast.servers.iter().zip(&views) {
                 text += &format!(
                     "{} ({:?}): {} events, {} entries of state, {} of {} awaited events missing\n",
@@ -60,11 +76,15 @@ pub(crate) async fn wait_equal_with(cast: &Cast, room: &str, limit: Duration, wa
     }
 }
 
-async fn view(api: &Api, room: &str) -> Result<View> {
+async fn view(api: &Api, room: &Room) -> Result<View> {
     let mut view = View::default();
-    let history = api.history(room, PAGE).await?;
-    let count = history.len();
-    for event in history {
+    let history = api.history(&room.id, PAGE).await?;
+    let ids: BTreeSet<&str> = history.iter().filter_map(|event| event["event_id"].as_str()).collect();
+    ensure!(ids.len() == history.len(), "{} gave an event of {} twice in one walk back", api.base(), room.id);
+    for event in &history {
+        if event["origin_server_ts"].as_u64() < Some(room.together_since) {
+            continue;
+        }
         let id = text(&event["event_id"]);
         // What servers and clients add (`unsigned`, the age) is theirs; this is what was signed, or its redacted form.
         let told = json!({
@@ -73,8 +93,7 @@ async fn view(api: &Api, room: &str) -> Result<View> {
         });
         view.events.insert(id, told);
     }
-    ensure!(view.events.len() == count, "{} gave an event of {room} twice in one walk back", api.base());
-    for event in api.state(room).await? {
+    for event in api.state(&room.id).await? {
         view.state.insert((text(&event["type"]), text(&event["state_key"])), text(&event["event_id"]));
     }
     Ok(view)

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use crate::compare::Room;
 use crate::{Cast, compare, talk};
 
 /// For every pair of servers (host, guest): the host's person makes a public room with an alias, invites the guest's person,
@@ -42,6 +43,7 @@ async fn one_room(cast: &Cast, version: &str, host: usize, invited: usize, joini
     let joined = people[joining].call("join", json!({"target": alias})).await.context("joining by alias")?;
     ensure!(joined["room_id"] == room.as_str(), "{alias} led to {joined}, not to {room}");
 
+    let together_since = compare::now();
     for speaker in [joining, invited, host] {
         let prefix = format!("hello from {speaker} in {local}");
         people[speaker].call("send", json!({"room": room, "prefix": prefix, "count": 1})).await?;
@@ -54,7 +56,7 @@ async fn one_room(cast: &Cast, version: &str, host: usize, invited: usize, joini
                 .await?;
         }
     }
-    let views = compare::wait_equal(cast, &room, talk::SETTLE).await?;
+    let views = compare::wait_equal(cast, &Room { id: room.clone(), together_since }, talk::SETTLE).await?;
     let members = views.state.keys().filter(|(kind, _)| kind == "m.room.member").count();
     ensure!(members == 3, "{room} has {members} members on each server");
     Ok(())

@@ -42,7 +42,7 @@ fn three_servers_share_rooms_and_lose_nothing_when_one_goes_away() {
             cast.people.iter().for_each(|person| eprintln!("{}", person.tail()));
         }
         eprintln!("all logs are kept in {}", network.keep().display());
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
 
@@ -74,11 +74,11 @@ async fn run(network: &Network, place: &mut Option<Cast>) -> Result<()> {
         stage(&format!("room version {version}: an encrypted room of three"));
         let room = talk::encrypted_room(cast, version, owner).await?;
         stage(&format!("room version {version}: messages each way"));
-        talk::exchange(cast, &room, version).await?;
+        let sent = talk::exchange(cast, &room.id, version).await?;
         stage(&format!("room version {version}: reactions, edits, redactions"));
-        talk::annotate(cast, &room, version).await?;
+        talk::annotate(cast, &room.id, version, &sent).await?;
         stage(&format!("room version {version}: paging back"));
-        talk::page_back(cast, &room, version).await?;
+        talk::page_back(cast, &room.id, version).await?;
         compare::wait_equal(cast, &room, talk::SETTLE).await.context("before any outage")?;
         rooms.push(room);
     }

@@ -8,7 +8,8 @@ use compliance_tests::rig::Client;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::Cast;
+use crate::compare::Room;
+use crate::{Cast, compare};
 
 /// How many messages each person sends to the other two.
 pub(crate) const EACH_WAY: usize = 200;
@@ -23,7 +24,7 @@ const PAGE: usize = 40;
 
 /// Makes an encrypted room of the given version, invites the other two, and waits until all clients know each other's
 /// devices: before that, a message would rightly be encrypted for fewer.
-pub(crate) async fn encrypted_room(cast: &Cast, version: &str, owner: usize) -> Result<String> {
+pub(crate) async fn encrypted_room(cast: &Cast, version: &str, owner: usize) -> Result<Room> {
     let others: Vec<&Client> = (1..=2).map(|step| &cast.people[(owner + step) % 3]).collect();
     let made = cast.people[owner]
         .call(
@@ -40,7 +41,7 @@ pub(crate) async fn encrypted_room(cast: &Cast, version: &str, owner: usize) -> 
         person.call("join", json!({"target": room})).await?;
     }
     know_each_other(cast, &room).await?;
-    Ok(room)
+    Ok(Room { id: room, together_since: compare::now() })
 }
 
 async fn know_each_other(cast: &Cast, room: &str) -> Result<()> {
@@ -54,14 +55,13 @@ pub(crate) fn prefix(person: &Client, part: &str) -> String {
     format!("{} {part}", person.label())
 }
 
-/// All three send [`EACH_WAY`] messages at the same time, and decrypt all of the others'.
-pub(crate) async fn exchange(cast: &Cast, room: &str, part: &str) -> Result<()> {
-    try_join_all(
-        cast.people.iter().map(|person| {
+/// All three send [`EACH_WAY`] messages at the same time, and decrypt all of the others'. Answers each person's event ids.
+pub(crate) async fn exchange(cast: &Cast, room: &str, part: &str) -> Result<Vec<Vec<String>>> {
+    let sent =
+        try_join_all(cast.people.iter().map(|person| {
             person.call("send", json!({"room": room, "prefix": prefix(person, part), "count": EACH_WAY}))
-        }),
-    )
-    .await?;
+        }))
+        .await?;
     for listener in &cast.people {
         for speaker in &cast.people {
             let wanted = json!({
@@ -72,7 +72,13 @@ pub(crate) async fn exchange(cast: &Cast, room: &str, part: &str) -> Result<()> 
             check_series(listener, speaker, part, heard, EACH_WAY)?;
         }
     }
-    Ok(())
+    Ok(sent.iter().map(event_ids).collect())
+}
+
+/// The event ids in the answer to `send` or `progress`.
+pub(crate) fn event_ids(answer: &Value) -> Vec<String> {
+    let list = answer["event_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect()
 }
 
 /// The messages are numbers 0 to `count`, each once, in order, each encrypted, from the right person.
@@ -96,26 +102,21 @@ pub(crate) fn check_series(
 }
 
 /// Everybody reacts to, edits and redacts something; everybody sees the outcome.
-pub(crate) async fn annotate(cast: &Cast, room: &str, part: &str) -> Result<()> {
+pub(crate) async fn annotate(cast: &Cast, room: &str, part: &str, sent: &[Vec<String>]) -> Result<()> {
     let mut wanted: BTreeMap<String, Value> = BTreeMap::new();
     for (place, person) in cast.people.iter().enumerate() {
         let neighbour = &cast.people[(place + 1) % 3];
-        let series = |of: &Client| json!({"room": room, "prefix": prefix(of, part), "count": EACH_WAY, "timeout": 5});
-        let theirs = person.call("wait_messages", series(neighbour)).await?;
-        let mine = person.call("wait_messages", series(person)).await?;
-        let id = |of: &Value, number: usize| of["messages"][number]["event_id"].as_str().unwrap_or_default().to_owned();
-
-        let liked = id(&theirs, 3);
+        let liked = sent[(place + 1) % 3][3].clone();
         person.call("react", json!({"room": room, "event": liked, "key": "👍"})).await.context("reacting")?;
         let reaction = format!("{} 👍", person.user_id());
         let body = format!("{} 3", prefix(neighbour, part));
         wanted.insert(liked, json!({"body": body, "redacted": false, "reactions": [reaction]}));
 
-        let (edited, new) = (id(&mine, 5), format!("{} put better", person.label()));
+        let (edited, new) = (sent[place][5].clone(), format!("{} put better", person.label()));
         person.call("edit", json!({"room": room, "event": edited, "body": new})).await.context("editing")?;
         wanted.insert(edited, json!({"body": new, "redacted": false, "reactions": []}));
 
-        let redacted = id(&mine, 7);
+        let redacted = sent[place][7].clone();
         person
             .call("redact", json!({"room": room, "event": redacted, "reason": "a slip"}))
             .await
