@@ -6,11 +6,13 @@
 pub mod accounts;
 pub mod config;
 pub mod devices;
+pub mod ephemeral;
 pub mod error;
 pub mod limits;
 pub mod names;
 pub mod outbox;
 pub mod rooms;
+pub mod sync;
 pub mod tables;
 
 pub use config::Config;
@@ -32,7 +34,7 @@ pub struct Services {
     /// The log-first store.
     pub store: Store,
     /// Accounts, sessions, profiles, account data.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// Rooms: events, state, membership.
     pub rooms: Rooms,
 }
@@ -42,9 +44,12 @@ impl Services {
     #[must_use]
     pub fn new(config: Config, world: World, store: Store, signing_key: SigningKey) -> Arc<Self> {
         let config = Arc::new(config);
+        let accounts = Arc::new(Accounts::new(store.clone(), world.clone(), config.clone()));
+        let rooms =
+            Rooms::new(store.clone(), world.clone(), &config.server_name, signing_key, accounts.clone());
         Arc::new(Self {
-            accounts: Accounts::new(store.clone(), world.clone(), config.clone()),
-            rooms: Rooms::new(store.clone(), world.clone(), &config.server_name, signing_key),
+            accounts,
+            rooms,
             config,
             world,
             store,

@@ -81,6 +81,14 @@ impl Services {
     }
 }
 
+impl crate::rooms::Profiles for Accounts {
+    fn member_fields(&self, user_id: &str) -> Result<Map<String, Value>> {
+        let (name, avatar) = self.member_profile(&self.store.snapshot(), UserKey::of(user_id))?;
+        let fields = [("displayname", name), ("avatar_url", avatar)];
+        Ok(fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), Value::String(value?)))).collect())
+    }
+}
+
 impl Accounts {
     /// The profile of one of our users.
     ///

@@ -1,7 +1,7 @@
 //! One room in a sync.
 
-use super::filter::RoomFilter;
 use super::timeline::{self, Timeline};
+use crate::accounts::filters::RoomFilter;
 use crate::error::Result;
 use crate::rooms::client_event::ClientView;
 use crate::rooms::memberships::UserRoom;
@@ -15,6 +15,16 @@ use state_res::tree::{self, Root};
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use storage::Position;
+
+/// Events of a room's timeline in one answer, where the filter does not say.
+const DEFAULT_TIMELINE_LIMIT: u64 = 20;
+/// Most events of a room's timeline in one answer.
+const MAX_TIMELINE_LIMIT: u64 = 500;
+
+fn timeline_limit(filter: &RoomFilter) -> usize {
+    // At most 500, which fits.
+    filter.timeline.events.limit.unwrap_or(DEFAULT_TIMELINE_LIMIT).min(MAX_TIMELINE_LIMIT) as usize
+}
 
 /// How a room is looked at.
 pub struct RoomSync<'a> {
@@ -64,7 +74,7 @@ impl RoomSync<'_> {
     /// Timeline, state and summary.
     pub fn events(&self) -> Result<RoomEvents> {
         let viewer = Viewer::new(self.reader, self.user_id)?;
-        let limit = self.filter.timeline_limit();
+        let limit = timeline_limit(self.filter);
         let wanted = &self.filter.timeline;
         let timeline = match self.since {
             Some(since) if !self.is_new() => timeline::since(self.reader, &viewer, wanted, since, self.until, limit)?,
@@ -178,7 +188,12 @@ impl RoomSync<'_> {
 
     fn changes(&self, from: Option<Root>, to: Root, into: &mut HashMap<StateKeyId, EventKey>) -> Result<()> {
         match from {
-            None => into.extend(tree::entries(self.reader, to)?),
+            None => {
+                for entry in tree::entries(self.reader, to) {
+                    let (key, event) = entry?;
+                    into.insert(key, event);
+                }
+            }
             Some(from) => {
                 for change in tree::diff(self.reader, from, to)? {
                     if let Some(event) = change.right {

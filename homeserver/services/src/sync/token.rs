@@ -10,13 +10,15 @@ pub struct SyncToken {
     pub position: Position,
     /// Volatile changes (typing) up to here.
     pub volatile: u64,
+    /// To-device messages up to here; behind `position` where there were too many for one answer.
+    pub to_device: Position,
 }
 
 impl SyncToken {
-    /// The form that clients hold: `s1_<incarnation>_<position>_<volatile>`.
+    /// The form that clients hold: `s1_<incarnation>_<position>_<volatile>_<to-device>`.
     #[must_use]
     pub fn encode(&self, incarnation: u64) -> String {
-        format!("s1_{incarnation:x}_{}_{}", self.position, self.volatile)
+        format!("s1_{incarnation:x}_{}_{}_{}", self.position, self.volatile, self.to_device)
     }
 
     /// Reads a token of this log. `None` for one of another incarnation (the data were restored from a backup since), whose holder has
@@ -33,7 +35,8 @@ impl SyncToken {
             let log = u64::from_str_radix(parts.next()?, 16).ok()?;
             let position = parts.next()?.parse().ok()?;
             let volatile = parts.next()?.parse().ok()?;
-            parts.next().is_none().then_some((log, Self { position, volatile }))
+            let to_device = parts.next()?.parse().ok()?;
+            parts.next().is_none().then_some((log, Self { position, volatile, to_device }))
         })();
         match parsed {
             Some((log, token)) => Ok((log == incarnation).then_some(token)),
@@ -51,11 +54,11 @@ mod tests {
 
     #[test]
     fn tokens_survive_and_old_incarnations_do_not() {
-        let token = SyncToken { position: 17, volatile: 4 };
+        let token = SyncToken { position: 17, volatile: 4, to_device: 16 };
         let text = token.encode(0xabc);
         assert_eq!(SyncToken::decode(&text, 0xabc).ok().flatten(), Some(token));
         assert_eq!(SyncToken::decode(&text, 0xabd).ok(), Some(None));
-        for bad in ["", "s1", "s2_abc_1_1", "s1_abc_1", "s1_abc_1_1_1", "s1_abc_x_1", "t1-1"] {
+        for bad in ["", "s1", "s2_abc_1_1", "s1_abc_1", "s1_abc_1_1", "s1_abc_1_1_1_1", "s1_abc_x_1_1", "t1-1"] {
             assert!(SyncToken::decode(bad, 0xabc).is_err(), "{bad}");
         }
     }
