@@ -69,11 +69,14 @@ fn authorisation() {
     }
 }
 
+/// A check, and whether an event that it should catch is caught.
+type Probe = (ReceiptCheck, fn(RoomVersion) -> bool);
+
 /// Every check on receipt that this crate makes is missed when it is not made: with the check each probe answers true,
 /// without it false, and the others are as before.
 #[test]
 fn each_check_is_noticed() {
-    let probes: [(ReceiptCheck, fn(RoomVersion) -> bool); 3] = [
+    let probes: [Probe; 3] = [
         (ReceiptCheck::Format, drops_bad_format),
         (ReceiptCheck::Signatures, drops_forged_signature),
         (ReceiptCheck::ContentHash, redacts_wrong_hash),
