@@ -34,7 +34,8 @@ pub enum Class {
     /// On disk: survives loss of power.
     #[default]
     Synced,
-    /// In the log, perhaps not yet on disk: survives the end of the process, and a loss of power soon after.
+    /// In the log, perhaps not yet on disk: survives the end of the process, but not a loss of power at once. It waits for no
+    /// sync of its own (one of batches ahead of it may be under way); the log is synced soon after.
     Logged,
 }
 

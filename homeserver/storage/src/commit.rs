@@ -31,11 +31,14 @@ const LOG_ROW_BYTES: usize = 64;
 /// The state of the one writer of a store.
 pub(crate) struct Committer {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) world: World,
+    world: World,
     /// The last position in the engine.
-    pub(crate) position: Position,
-    pub(crate) trimmed: Position,
-    pub(crate) remembered: Remembered,
+    position: Position,
+    trimmed: Position,
+    next_trim_check: Position,
+    remembered: Remembered,
+    /// Numbers conflicts, so that they are remembered in the same order after a restart.
+    conflicts: u64,
     /// How many positions have been announced but not synced.
     unsynced: u64,
     unsynced_since: Duration,
@@ -46,6 +49,14 @@ pub(crate) struct Committer {
     group: Vec<Pending>,
 }
 
+/// Where a committer goes on.
+pub(crate) struct Recovered {
+    pub(crate) position: Position,
+    pub(crate) trimmed: Position,
+    pub(crate) remembered: Remembered,
+    pub(crate) conflicts: u64,
+}
+
 /// How a batch is to be answered once the group is written.
 enum Decision {
     Answer(Outcome),
@@ -53,20 +64,16 @@ enum Decision {
 }
 
 impl Committer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        world: World,
-        options: &Options,
-        position: Position,
-        trimmed: Position,
-        remembered: Remembered,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, world: World, options: &Options, recovered: Recovered) -> Self {
+        let Recovered { position, trimmed, remembered, conflicts } = recovered;
         Self {
             shared,
             world,
             position,
             trimmed,
+            next_trim_check: 0,
             remembered,
+            conflicts,
             unsynced: 0,
             unsynced_since: Duration::ZERO,
             sync: options.sync,
@@ -230,8 +237,9 @@ impl Committer {
         match self.failed_precondition(batch, overlay) {
             Ok(None) => Decision::Apply,
             Ok(Some(key)) => {
-                let row = [&self.position.to_be_bytes()[..], &batch.id.0].concat();
-                writes.put(CONFLICTS.access, &stored_key(CONFLICTS, &row), &key);
+                let row = [self.position.to_be_bytes(), self.conflicts.to_be_bytes()].concat();
+                writes.put(CONFLICTS.access, &stored_key(CONFLICTS, &row), &[&batch.id.0[..], &key].concat());
+                self.conflicts += 1;
                 let outcome = self.conflict(&key);
                 self.remembered.insert(batch.id, Decided { position: self.position, conflict: Some(key) });
                 Decision::Answer(outcome)
@@ -302,9 +310,10 @@ impl Committer {
     /// Drops what is older than the retention, a step at a time, unless a durable reader still needs it.
     fn trim(&mut self, writes: &mut WriteSet) -> Result<(), StorageError> {
         let due = self.position.saturating_sub(self.retention);
-        if due < self.trimmed + limits::TRIM_STEP {
+        if due < self.trimmed + limits::TRIM_STEP || self.position < self.next_trim_check {
             return Ok(());
         }
+        self.next_trim_check = self.position + limits::TRIM_CHECK;
         let mut up_to = due;
         let snapshot = self.shared.published();
         let mut cursors = snapshot.scan::<&[u8]>(CURSORS, &[]..&[]);
@@ -316,9 +325,12 @@ impl Committer {
         if up_to < self.trimmed + limits::TRIM_STEP {
             return Ok(());
         }
-        for (table, up_to) in [(LOG, up_to), (CONFLICTS, self.position.saturating_sub(limits::REMEMBERED_POSITIONS))] {
-            let end = up_to.saturating_add(u64::from(table == LOG)).to_be_bytes();
-            writes.delete_range(table.access, &stored_key(table, &[]), &stored_key(table, &end));
+        let rows = |from: Position, to: Position| (from.to_be_bytes(), to.to_be_bytes());
+        for (table, (start, end)) in [
+            (LOG, rows(self.trimmed, up_to.saturating_add(1))),
+            (CONFLICTS, rows(0, self.position.saturating_sub(limits::REMEMBERED_POSITIONS))),
+        ] {
+            writes.delete_range(table.access, &stored_key(table, &start), &stored_key(table, &end));
         }
         writes.put(META.access, &stored_key(META, TRIMMED), &up_to.to_be_bytes());
         self.trimmed = up_to;

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Whether a commit of [`Class::Synced`](crate::Class::Synced) waits until the log is on disk. Without it, a loss of power
-    /// can lose acknowledged batches; the next start then has a new incarnation.
+    /// can lose what was acknowledged in the last moments; positions that were lost are not used again.
     pub sync: bool,
     /// Bytes of the cache of uncompressed blocks that all tables share.
     pub block_cache_bytes: usize,

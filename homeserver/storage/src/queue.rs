@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::{Batch, Outcome, limits};
+use crate::{Batch, Class, Outcome, limits};
 
 /// A batch whose writer waits for the outcome.
 pub(crate) struct Pending {
@@ -57,13 +57,17 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves the batches of the next group into `group`.
+    /// Moves the batches of the next group into `group`. Logged batches at the front make a group of their own: they do not wait
+    /// for the sync of those behind them.
     pub(crate) fn take(&self, group: &mut Vec<Pending>) {
         let mut bytes = 0;
         let mut freed = 0;
         let mut state = self.state.lock();
+        let logged = state.pending.front().is_some_and(|first| first.batch.class == Class::Logged);
         while let Some(next) = state.pending.front()
             && (bytes == 0 || bytes + next.bytes <= limits::MAX_GROUP_BYTES)
+            && group.len() < limits::MAX_GROUP_BATCHES
+            && !(logged && next.batch.class == Class::Synced)
         {
             bytes += next.bytes;
             freed += units(next.bytes) as usize;

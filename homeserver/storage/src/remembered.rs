@@ -22,7 +22,10 @@ pub(crate) struct Decided {
 #[derive(Default)]
 pub(crate) struct Remembered {
     by_id: HashMap<BatchId, Decided, BuildHasherDefault<DefaultHasher>>,
-    by_age: VecDeque<(Position, BatchId)>,
+    /// Committed ids, oldest first.
+    committed: VecDeque<(Position, BatchId)>,
+    /// Ids that met a conflict, oldest first.
+    conflicts: VecDeque<(Position, BatchId)>,
 }
 
 impl Remembered {
@@ -34,16 +37,19 @@ impl Remembered {
     /// Remembers an outcome, when the log is at its position; forgets those that are too old by then.
     pub(crate) fn insert(&mut self, id: BatchId, decided: Decided) {
         let now = decided.position;
-        while let Some(&(position, oldest)) = self.by_age.front()
-            && !recent(position, now)
+        let by_age = if decided.conflict.is_none() { &mut self.committed } else { &mut self.conflicts };
+        // Conflicts take no position, so that they need a bound of their own.
+        while let Some(&(position, oldest)) = by_age.front()
+            && (!recent(position, now)
+                || by_age.len() >= limits::MAX_REMEMBERED_CONFLICTS && decided.conflict.is_some())
         {
-            self.by_age.pop_front();
+            by_age.pop_front();
             // The id may have been used again since it was too old to be recognised.
             if self.by_id.get(&oldest).is_some_and(|decided| decided.position == position) {
                 self.by_id.remove(&oldest);
             }
         }
-        self.by_age.push_back((now, id));
+        by_age.push_back((now, id));
         self.by_id.insert(id, decided);
     }
 }

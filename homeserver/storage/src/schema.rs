@@ -49,7 +49,8 @@ pub(crate) const META: Table = system(0xF0, "META", "name", "value", Access::Poi
 /// The log: what was committed at each position.
 pub(crate) const LOG: Table = system(0xF1, "LOG", "position", "batch id, topics", Access::Append);
 /// Remembered conflicts.
-pub(crate) const CONFLICTS: Table = system(0xF2, "CONFLICTS", "position, batch id", "table, key", Access::Append);
+pub(crate) const CONFLICTS: Table =
+    system(0xF2, "CONFLICTS", "position, number", "batch id, table, key", Access::Append);
 /// How far each durable reader of the log has come.
 pub(crate) const CURSORS: Table = system(0xF3, "CURSORS", "name", "position", Access::Point);
 /// Who holds a lease, and its fence; changes with the holder.

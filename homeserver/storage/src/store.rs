@@ -11,12 +11,12 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    Batch, Class, Faults, Leases, Log, Options, Outcome, Position, Schema, Snapshot, StorageError, Subscription, Topic,
-    VolatileFeed,
-    commit::{Committer, TAIL_SYNC},
+    Batch, BatchId, Class, Faults, Leases, Log, Options, Outcome, Position, Schema, Snapshot, StorageError,
+    Subscription, Topic, VolatileFeed,
+    commit::{Committer, Recovered, TAIL_SYNC},
     engine::{Engine, EngineSnapshot, memory::MemoryEngine, rocks::RocksEngine},
     feed::Feed,
-    limits,
+    key, limits,
     log::{TRIMMED, read_entry},
     queue::{Pending, Queue},
     remembered::{Decided, Remembered, recent},
@@ -44,7 +44,7 @@ struct Inner {
     world: World,
     incarnation: u64,
     stored_schema: u32,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
     worker: Worker,
 }
 
@@ -151,7 +151,7 @@ impl Store {
             world,
             incarnation: opened.incarnation,
             stored_schema: opened.stored_schema,
-            readers: Semaphore::new(options.readers.max(1)),
+            readers: Arc::new(Semaphore::new(options.readers.max(1))),
             worker,
         };
         Self { inner: Arc::new(inner) }
@@ -184,12 +184,16 @@ impl Store {
 
     /// Runs reads that may touch much that is not in memory where they hold up nobody, on a snapshot taken when they begin.
     pub async fn read<R: Send + 'static>(&self, work: impl FnOnce(&Snapshot) -> R + Send + 'static) -> R {
-        // The semaphore is never closed; should it be, the work runs all the same.
-        let permit = self.inner.readers.acquire().await;
-        let store = self.clone();
-        let result = self.inner.world.blocking(move || work(&store.snapshot())).await;
-        drop(permit);
-        result
+        // The semaphore is never closed; should it be, the work runs all the same. The permit goes with the work, which goes
+        // on when this future is dropped.
+        let permit = self.inner.readers.clone().acquire_owned().await;
+        let shared = self.inner.shared.clone();
+        let work = move || {
+            let result = work(&shared.published());
+            drop(permit);
+            result
+        };
+        self.inner.world.blocking(work).await
     }
 
     /// Waits for batches with these topics, and volatile notifications about them.
@@ -396,7 +400,7 @@ fn recover(
     writes.delete(META.access, &stored_key(META, CLEAN));
     engine.write(writes, true)?;
 
-    let remembered = read_remembered(&snapshot, position)?;
+    let (remembered, conflicts) = read_remembered(&snapshot, position)?;
     drop(snapshot);
     let published = Snapshot::new(position, engine.snapshot());
     let shared = Arc::new(Shared {
@@ -407,12 +411,13 @@ fn recover(
         published: RwLock::new(published),
         stopped: Mutex::default(),
     });
-    let committer = Committer::new(shared, world, options, position, trimmed, remembered);
+    let committer = Committer::new(shared, world, options, Recovered { position, trimmed, remembered, conflicts });
     Ok((committer, Opened { incarnation, stored_schema }))
 }
 
 /// The ids of the last positions and what they were answered.
-fn read_remembered(snapshot: &Snapshot, position: Position) -> Result<Remembered, StorageError> {
+fn read_remembered(snapshot: &Snapshot, position: Position) -> Result<(Remembered, u64), StorageError> {
+    let mut next_conflict = 0;
     let first = position.saturating_sub(limits::REMEMBERED_POSITIONS).to_be_bytes();
     let mut conflicts = snapshot.scan::<&[u8]>(CONFLICTS, &first..&[]).peekable();
     let mut remembered = Remembered::default();
@@ -422,8 +427,11 @@ fn read_remembered(snapshot: &Snapshot, position: Position) -> Result<Remembered
             Err(_) => true,
         }) {
             let (key, conflict) = row?;
-            let entry = read_entry(&key[..8.min(key.len())], key.get(8..).unwrap_or_default())?;
-            remembered.insert(entry.batch, Decided { position: entry.position, conflict: Some(conflict) });
+            let (position, number) = read_conflict_key(&key)?;
+            let id = conflict.first_chunk().ok_or_else(|| malformed("the row of a conflict is too short"))?;
+            let decided = Decided { position, conflict: Some(conflict.slice(id.len()..)) };
+            remembered.insert(BatchId(*id), decided);
+            next_conflict = number + 1;
         }
         Ok(())
     };
@@ -435,14 +443,23 @@ fn read_remembered(snapshot: &Snapshot, position: Position) -> Result<Remembered
         remembered.insert(entry.batch, Decided { position: entry.position, conflict: None });
     }
     conflicts_before(Position::MAX, &mut remembered)?;
-    Ok(remembered)
+    Ok((remembered, next_conflict))
+}
+
+fn read_conflict_key(key: &[u8]) -> Result<(Position, u64), StorageError> {
+    let mut key = key::Reader::new(key);
+    Ok((key.u64()?, key.u64()?))
+}
+
+fn malformed(what: &str) -> StorageError {
+    StorageError::Malformed(what.to_owned())
 }
 
 fn read_u32(value: &[u8]) -> Result<u32, StorageError> {
     value
         .try_into()
         .map(u32::from_be_bytes)
-        .map_err(|_| StorageError::Malformed("the stored schema version is not a number of 4 bytes".to_owned()))
+        .map_err(|_| malformed("the stored schema version is not a number of 4 bytes"))
 }
 
 #[allow(dead_code)]

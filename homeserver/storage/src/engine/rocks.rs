@@ -25,7 +25,9 @@ impl RocksEngine {
         let families = [Access::Point, Access::Range, Access::Append, Access::Cold]
             .map(|access| ColumnFamilyDescriptor::new(family_name(access), family_options(access, options, &cache)));
         let db = DB::open_cf_descriptors(&database_options(options), path, families).map_err(|cause| {
-            StorageError::Engine(format!("cannot open the database in {}: {cause}", path.display()))
+            let cause = cause.into_string();
+            let hint = if cause.contains("LOCK") { " (is another process using it?)" } else { "" };
+            StorageError::Engine(format!("cannot open the database in {}{hint}: {cause}", path.display()))
         })?;
         Ok(Self { db: Arc::new(db), newest: ReadOptions::default() })
     }
