@@ -37,6 +37,8 @@ tables! {
     ACCOUNT_DATA_CHANGES = 9, Range, "user, pos, room, type" => "";
     /// Filters that clients have uploaded.
     FILTERS = 10, Point, "user, filter id" => "filter";
+    /// What is left to do in rooms after a change of an account; start-up finishes it.
+    ACCOUNT_WORK = 11, Range, "user, kind" => "user id, number";
 
     // Rooms: 40–69.
     /// Events as received, whole.

@@ -1,6 +1,10 @@
 //! Client-server API, "Password management" and "Account deactivation".
 
-use super::{Accounts, AuthData, Challenge, Session, account_data, commit, password, uia};
+use super::{
+    Accounts, AuthData, Challenge, Session, account_data, commit,
+    following::{self, Kind, Work},
+    password, uia,
+};
 use crate::{Error, Result, Services, tables};
 use state_res::ids::UserKey;
 use std::net::IpAddr;
@@ -69,7 +73,9 @@ impl Accounts {
 
     /// Ends an account for good: no password opens it, its devices and its profile are gone, its name stays taken. With
     /// `erase` its account data go too, and its messages are hidden from those who join later. Safe to do again.
-    async fn close(&self, user_id: &str, erase: bool) -> Result<()> {
+    ///
+    /// Gives what is left to do: leaving the rooms.
+    async fn close(&self, user_id: &str, erase: bool) -> Result<Work> {
         self.change_account(user_id, |record| {
             record.deactivated = true;
             record.password = None;
@@ -81,6 +87,7 @@ impl Accounts {
         self.devices.remove_all_except(user_id, None).await?;
         let user = UserKey::of(user_id);
         let mut batch = Batch::with_random_id(&self.world);
+        let work = following::add(&mut batch, &self.world, Kind::Departure, user_id);
         batch.delete(tables::PROFILES, user.as_bytes());
         batch.delete_range(tables::FILTERS, user.as_bytes(), &key::prefix_end(user.as_bytes()));
         commit(&self.store, batch).await?;
@@ -91,7 +98,7 @@ impl Accounts {
             }
             commit(&self.store, batch).await?;
         }
-        Ok(())
+        Ok(work)
     }
 }
 
@@ -119,12 +126,7 @@ impl Services {
     /// 404 `M_NOT_FOUND` if there is no such account.
     pub async fn deactivate(&self, user: &str, erase: bool) -> Result<()> {
         let user_id = super::names::meant_user_id(user, &self.config.server_name);
-        self.accounts.close(&user_id, erase).await?;
-        self.account_deactivated(&user_id).await
-    }
-
-    /// CALL POINT for rooms: the account has ended; the user leaves every room and rejects every invite.
-    async fn account_deactivated(&self, _user_id: &str) -> Result<()> {
-        Ok(())
+        let work = self.accounts.close(&user_id, erase).await?;
+        self.follow(work).await
     }
 }

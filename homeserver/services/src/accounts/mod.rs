@@ -8,6 +8,7 @@ mod commit;
 mod deactivate;
 mod directory;
 pub mod filters;
+mod following;
 mod login;
 pub mod names;
 mod password;
@@ -45,7 +46,8 @@ use std::sync::Arc;
 use storage::Store;
 use uia::UiaSessions;
 
-/// Accounts, sessions, profiles, account data.
+/// Accounts, sessions, profiles, account data. Cheap to clone.
+#[derive(Clone)]
 pub struct Accounts {
     pub(crate) store: Store,
     pub(crate) world: World,
@@ -54,10 +56,10 @@ pub struct Accounts {
     pub limits: Arc<Limits>,
     /// The devices of accounts.
     pub devices: Devices,
-    passwords: Passwords,
+    passwords: Arc<Passwords>,
     sessions: Arc<SessionCache>,
-    interactive: UiaSessions,
-    nonces: Nonces,
+    interactive: Arc<UiaSessions>,
+    nonces: Arc<Nonces>,
 }
 
 impl Accounts {
@@ -68,9 +70,9 @@ impl Accounts {
         let sessions = Arc::new(SessionCache::default());
         Self {
             devices: Devices::new(store.clone(), world.clone(), sessions.clone()),
-            passwords: Passwords::new(world.clone()),
-            interactive: UiaSessions::default(),
-            nonces: Nonces::default(),
+            passwords: Arc::new(Passwords::new(world.clone())),
+            interactive: Arc::default(),
+            nonces: Arc::default(),
             limits,
             sessions,
             store,

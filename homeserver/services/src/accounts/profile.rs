@@ -2,10 +2,11 @@
 
 use super::{
     Accounts, MAX_COMMIT_ATTEMPTS, commit,
+    following::{self, Kind, Work},
     names::split_user_id,
     record::{self, Versioned, from_bytes},
 };
-use crate::{Error, Result, Services, limits, tables};
+use crate::{Error, Result, Services, limits, rooms::Profiles, tables};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,6 +21,9 @@ const MAX_FIELD_NAME_BYTES: usize = 255;
 const MAX_DISPLAY_NAME_BYTES: usize = 1024;
 /// Bytes of an avatar's URI. It goes into every member event.
 const MAX_AVATAR_URL_BYTES: usize = 1024;
+
+/// The fields that member events carry.
+const MEMBER_FIELDS: [&str; 2] = ["displayname", "avatar_url"];
 
 /// The fields of a profile.
 pub type Profile = Map<String, Value>;
@@ -64,15 +68,10 @@ impl Services {
     ///
     /// 400 for names and values that cannot be had, 404 `M_NOT_FOUND`, 429.
     pub async fn set_profile_field(&self, user_id: &str, field: &str, value: Option<Value>) -> Result<()> {
-        if self.accounts.write_profile_field(user_id, field, value).await? {
-            self.profile_changed(user_id).await?;
+        match self.accounts.write_profile_field(user_id, field, value).await? {
+            Some(work) => self.follow(work).await,
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// CALL POINT for rooms: display name or avatar changed; every room that the user has joined gets a member event.
-    async fn profile_changed(&self, _user_id: &str) -> Result<()> {
-        Ok(())
     }
 
     /// CALL POINT for federation: asks another server for a user's profile.
@@ -81,11 +80,12 @@ impl Services {
     }
 }
 
-impl crate::rooms::Profiles for Accounts {
+impl Profiles for Accounts {
     fn member_fields(&self, user_id: &str) -> Result<Map<String, Value>> {
-        let (name, avatar) = self.member_profile(&self.store.snapshot(), UserKey::of(user_id))?;
-        let fields = [("displayname", name), ("avatar_url", avatar)];
-        Ok(fields.into_iter().filter_map(|(field, value)| Some((field.to_owned(), Value::String(value?)))).collect())
+        let Some(row) = read(&self.store.snapshot(), UserKey::of(user_id))? else { return Ok(Map::new()) };
+        let mut profile = row.value.profile;
+        profile.retain(|field, _| MEMBER_FIELDS.contains(&field.as_str()));
+        Ok(profile)
     }
 }
 
@@ -111,22 +111,11 @@ impl Accounts {
         Ok(Map::from_iter([(field.to_owned(), value)]))
     }
 
-    /// Display name and avatar of one of our users, as their member events carry them.
-    ///
-    /// # Errors
-    ///
-    /// 500 if the store fails.
-    pub fn member_profile(&self, snapshot: &Snapshot, user: UserKey) -> Result<(Option<String>, Option<String>)> {
-        let Some(row) = read(snapshot, user)? else { return Ok((None, None)) };
-        let text = |field| row.value.profile.get(field).and_then(Value::as_str).map(str::to_owned);
-        Ok((text("displayname"), text("avatar_url")))
-    }
-
-    /// Sets a field of a profile, or with `None` removes it. Gives whether the member events of the user must follow:
-    /// call [`crate::Services::set_profile_field`], which sees to that.
-    pub(crate) async fn write_profile_field(&self, user_id: &str, field: &str, value: Option<Value>) -> Result<bool> {
+    /// Sets a field of a profile, or with `None` removes it. Gives what is left to do, if the user's member events must
+    /// follow.
+    async fn write_profile_field(&self, user_id: &str, field: &str, value: Option<Value>) -> Result<Option<Work>> {
         check_field_name(field)?;
-        let in_member_events = matches!(field, "displayname" | "avatar_url");
+        let in_member_events = MEMBER_FIELDS.contains(&field);
         // Clients have long removed these two by setting them to nothing.
         let value = value.filter(|value| !(in_member_events && (value.is_null() || value == "")));
         if let Some(value) = &value {
@@ -139,7 +128,7 @@ impl Accounts {
                 return Err(Error::not_found("There is no profile of this user."));
             };
             if row.profile.get(field) == value.as_ref() {
-                return Ok(false);
+                return Ok(None);
             }
             match &value {
                 Some(value) => row.profile.insert(field.to_owned(), value.clone()),
@@ -152,8 +141,9 @@ impl Accounts {
             let mut batch = Batch::with_random_id(&self.world);
             batch.require_version(tables::PROFILES, user.as_bytes(), version);
             batch.put(tables::PROFILES, user.as_bytes(), &record::to_bytes(&row));
+            let work = in_member_events.then(|| following::add(&mut batch, &self.world, Kind::Profile, user_id));
             if commit(&self.store, batch).await?.is_some() {
-                return Ok(in_member_events);
+                return Ok(work);
             }
         }
         Err(Error::contended())
@@ -178,7 +168,7 @@ fn check_field_name(field: &str) -> Result<()> {
         && field.starts_with(|c: char| c.is_ascii_lowercase())
         && !field.ends_with('.')
         && field.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-'));
-    if namespaced || matches!(field, "displayname" | "avatar_url") {
+    if namespaced || MEMBER_FIELDS.contains(&field) {
         return Ok(());
     }
     Err(Error::invalid_param(

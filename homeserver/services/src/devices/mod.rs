@@ -46,7 +46,8 @@ pub(crate) struct LastSeen {
     pub(crate) address: Option<IpAddr>,
 }
 
-/// The devices of every account.
+/// The devices of every account. Cheap to clone.
+#[derive(Clone)]
 pub struct Devices {
     store: Store,
     world: World,
