@@ -43,8 +43,14 @@ impl Queue {
 
     /// Adds a batch, once there is room; gives it back if the queue is closed.
     pub(crate) async fn push(&self, pending: Pending) -> Result<(), Pending> {
-        let Ok(permit) = self.room.acquire_many(units(pending.bytes)).await else { return Err(pending) };
-        permit.forget();
+        // At once where there is room, so that batches queue in the order in which their commits were first polled.
+        match self.room.try_acquire_many(units(pending.bytes)) {
+            Ok(permit) => permit.forget(),
+            Err(_) => match self.room.acquire_many(units(pending.bytes)).await {
+                Ok(permit) => permit.forget(),
+                Err(_) => return Err(pending),
+            },
+        }
         {
             let mut state = self.state.lock();
             if state.closed {

@@ -1,0 +1,95 @@
+//! Seen from outside, by the system calls: the log is on disk before a commit is answered.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::{io::Write, path::Path, process::Command};
+
+use common::{POINT, SCHEMA, batch, this_program, world};
+use storage::{Options, Outcome, Store};
+
+const COMMITS: usize = 40;
+const FOLDER: &str = "CAUSEWAY_TEST_SYNCED_FOLDER";
+
+/// Not a test of its own: what runs under strace.
+#[tokio::test]
+async fn writer() {
+    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let store = Store::open_rocksdb(Path::new(&folder), &SCHEMA, world(), Options::default()).unwrap();
+    for n in 0..COMMITS {
+        let mut batch = batch();
+        let value = format!("<value {n}>");
+        batch.put(POINT, &n.to_be_bytes(), value.as_bytes());
+        assert!(matches!(store.commit(batch).await, Outcome::Committed(_)));
+        std::io::stdout().lock().write_all(format!("<acknowledged {n}>\n").as_bytes()).unwrap();
+    }
+    // Past the last acknowledgement, whatever closing syncs proves nothing.
+    std::process::exit(0);
+}
+
+/// A line of the trace that matters here, in the order in which the calls ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Call {
+    /// The batch with this number was written to the log.
+    Written(usize),
+    /// A sync of the log began, by this thread.
+    SyncBegan(String),
+    /// It ended well.
+    SyncEnded(String),
+    /// The commit with this number was answered.
+    Acknowledged(usize),
+}
+
+fn calls(trace: &str) -> Vec<Call> {
+    let number = |line: &str, before: &str| -> Option<usize> {
+        line.split_once(before)?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let thread = line.split_whitespace().next().unwrap_or_default().to_owned();
+        if let Some(n) = number(line, "<acknowledged ") {
+            calls.push(Call::Acknowledged(n));
+        } else if let Some(n) = number(line, "<value ") {
+            assert!(line.contains(".log>"), "a batch was written to something else: {line}");
+            calls.push(Call::Written(n));
+        } else if line.contains("fdatasync(") || line.contains("fsync(") {
+            if !line.contains(".log>") {
+                continue;
+            }
+            calls.push(Call::SyncBegan(thread.clone()));
+            if line.trim_end().ends_with("= 0") {
+                calls.push(Call::SyncEnded(thread));
+            }
+        } else if line.contains("sync resumed>") && line.trim_end().ends_with("= 0") {
+            calls.push(Call::SyncEnded(thread));
+        }
+    }
+    calls
+}
+
+#[test]
+fn the_log_is_synced_before_each_acknowledgement() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let run = Command::new("strace")
+        .args(["-f", "-y", "-s", "4096", "-e", "trace=write,pwrite64,writev,pwritev,fsync,fdatasync", "-o"])
+        .arg(&trace)
+        .arg(this_program())
+        .args(["writer", "--exact", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder.path().join("store"))
+        .output()
+        .expect("strace runs: `./test` installs it");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let calls = calls(&std::fs::read_to_string(&trace).unwrap());
+    for n in 0..COMMITS {
+        let at = |call: &Call| calls.iter().position(|other| other == call).unwrap_or_else(|| panic!("no {call:?}"));
+        let (written, acknowledged) = (at(&Call::Written(n)), at(&Call::Acknowledged(n)));
+        // A sync that began after the batch was written, and ended before the answer.
+        let synced = (written..acknowledged).any(|began| {
+            let Call::SyncBegan(thread) = &calls[began] else { return false };
+            calls[began..acknowledged].contains(&Call::SyncEnded(thread.clone()))
+        });
+        assert!(synced, "commit {n} was answered before the log was synced: {:?}", &calls[written..=acknowledged]);
+    }
+    println!("{COMMITS} acknowledgements, each after its fdatasync");
+}
