@@ -14,6 +14,7 @@ pub mod ids;
 pub mod inbound;
 pub mod keys;
 pub mod limits;
+pub mod queue;
 pub mod raw_json;
 pub mod types;
 
@@ -22,4 +23,5 @@ pub use api_error::ApiError;
 pub use client::Client;
 pub use edu::Edu;
 pub use keys::KeyRing;
+pub use queue::Queues;
 pub use raw_json::RawJson;
