@@ -12,6 +12,7 @@ pub mod limits;
 pub mod names;
 pub mod outbox;
 pub mod rooms;
+pub mod signing_keys;
 pub mod sync;
 pub mod tables;
 
@@ -24,6 +25,7 @@ use rooms::Rooms;
 use state_res::sign::SigningKey;
 use std::sync::Arc;
 use storage::Store;
+use tokio_util::sync::CancellationToken;
 
 /// Every service, wired together. Cheap to share behind an `Arc`.
 pub struct Services {
@@ -37,6 +39,8 @@ pub struct Services {
     pub accounts: Arc<Accounts>,
     /// Rooms: events, state, membership.
     pub rooms: Rooms,
+    /// Cancelled when the server ends: whoever waits answers at once, whoever works on stops at the next safe place.
+    pub stopping: CancellationToken,
 }
 
 impl Services {
@@ -53,6 +57,7 @@ impl Services {
             config,
             world,
             store,
+            stopping: CancellationToken::new(),
         })
     }
 }

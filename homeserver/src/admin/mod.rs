@@ -1,0 +1,11 @@
+//! `causeway user …`: the same requests beside a running server, through a socket in the data directory, and without one,
+//! on the store itself.
+
+mod client;
+mod operate;
+mod password;
+mod protocol;
+mod socket;
+
+pub(crate) use client::run;
+pub(crate) use socket::Socket;

@@ -1,0 +1,98 @@
+//! From settings to services that run.
+
+use crate::config::Loaded;
+use crate::config::value::{self, Secret};
+use crate::data_dir::DataDir;
+use anyhow::{Context as _, bail};
+use net::{RealOptions, World};
+use services::Services;
+use services::config::{Config, Registration, RegistrationMode, Turn};
+use services::signing_keys::own_keys;
+use std::sync::Arc;
+use storage::{Options, StorageError, Store};
+use tokio::runtime::{Builder, Runtime};
+
+/// What we call ourselves to others.
+const USER_AGENT: &str = concat!("Causeway/", env!("CARGO_PKG_VERSION"));
+
+/// A runtime with a thread per core.
+///
+/// # Errors
+/// If the system gives no threads.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().thread_name("causeway").build().context("the runtime cannot be started")
+}
+
+/// The real world, as configured.
+///
+/// # Errors
+/// If there is no network to be had as configured.
+pub(crate) fn world(loaded: &Loaded) -> anyhow::Result<World> {
+    let federation = &loaded.settings.federation;
+    let options = RealOptions {
+        allow_private_addresses: federation.allow_private_addresses,
+        extra_ca_files: federation.extra_ca_files.clone(),
+        user_agent: Some(USER_AGENT.to_owned()),
+        ..RealOptions::default()
+    };
+    Ok(World::real(options)?)
+}
+
+/// The store in the data directory.
+///
+/// # Errors
+/// If it cannot be opened; another process that has it open is named as the reason.
+pub(crate) fn store(loaded: &Loaded, data_dir: &DataDir, world: &World) -> anyhow::Result<Store> {
+    let options = Options { sync: loaded.settings.storage.sync, ..Options::default() };
+    let path = data_dir.store();
+    match Store::open_rocksdb(&path, &services::tables::SCHEMA, world.clone(), options) {
+        Ok(store) => Ok(store),
+        Err(StorageError::Engine(cause)) if cause.contains("lock") || cause.contains("LOCK") => bail!(
+            "another process has the data in {} open; stop it first, or use another data directory ({cause})",
+            data_dir.path().display()
+        ),
+        Err(error) => Err(error).with_context(|| format!("the store {} cannot be opened", path.display())),
+    }
+}
+
+/// What services need to know of the settings.
+pub(crate) fn services_config(loaded: &Loaded, server_name: &str, data_dir: &DataDir) -> Config {
+    let settings = &loaded.settings;
+    let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.0.clone());
+    let mut config = Config::new(server_name);
+    config.registration = Registration {
+        mode: match settings.registration.mode {
+            value::RegistrationMode::Open => RegistrationMode::Open,
+            value::RegistrationMode::Token => RegistrationMode::Token,
+            value::RegistrationMode::Closed => RegistrationMode::Closed,
+        },
+        token: secret(&settings.registration.token),
+        shared_secret: secret(&settings.registration.shared_secret),
+    };
+    config.rate_limits_enabled = settings.rate_limits.enabled;
+    config.public_client_url = settings.client.public_url.as_ref().map(|url| url.0.clone());
+    config.public_federation_address = settings.federation.public_address.as_ref().map(|address| address.0.clone());
+    config.turn = Turn {
+        uris: settings.turn.uris.iter().map(|uri| uri.0.clone()).collect(),
+        shared_secret: secret(&settings.turn.shared_secret),
+        ttl_seconds: settings.turn.ttl_seconds,
+    };
+    config.data_dir = data_dir.path().to_owned();
+    config
+}
+
+/// Services over the store of a server that does not run, for one command.
+///
+/// # Errors
+/// If the store cannot be opened.
+pub(crate) async fn services_alone(loaded: &Loaded, data_dir: &DataDir) -> anyhow::Result<Arc<Services>> {
+    // A command must not choose the name that a server keeps for ever by leaving it out.
+    let server_name = data_dir.server_name(&loaded.settings, || {
+        bail!("server.name: no server has run in {} yet; name it with --server-name", data_dir.path().display())
+    })?;
+    let world = world(loaded)?;
+    let store = store(loaded, data_dir, &world)?;
+    let keys = own_keys(&store, &world, &server_name).await?;
+    let config = services_config(loaded, &server_name, data_dir);
+    Ok(Services::new(config, world, store, keys.current))
+}
