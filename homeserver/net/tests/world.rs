@@ -1,5 +1,6 @@
 //! Tasks, timers and randomness of the real world.
-#![allow(clippy::unwrap_used, clippy::panic)]
+// The real world, with a thread of its own to call it from.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::{
     sync::{

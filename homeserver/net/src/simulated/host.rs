@@ -94,7 +94,9 @@ impl Host {
         if let Some(host) = state.hosts.get_mut(&*self.name) {
             host.life += 1;
         }
-        let closed: Vec<_> = state.network.listeners.extract_if(.., |at, _| at.ip() == self.address).collect();
+        let listeners = &mut state.network.listeners;
+        let ports: Vec<SocketAddr> = listeners.keys().filter(|at| at.ip() == self.address).copied().collect();
+        let closed: Vec<_> = ports.iter().filter_map(|at| listeners.remove(at)).collect();
         drop(state);
         drop(closed);
         self.core.kill(&self.name);
