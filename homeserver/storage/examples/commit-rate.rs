@@ -4,7 +4,7 @@
 //! A commit is what a message costs the store, more or less: an event's bytes, its standing, two orders of its room, a
 //! transaction id, and a new head that names the one before. The yardstick is measured in the same run: how often this disk
 //! completes a write of 4 KiB with `fdatasync`, in a file whose blocks exist.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::{
     fs::File,
@@ -53,7 +53,8 @@ fn main() -> ExitCode {
     let world = World::real(RealOptions::default()).unwrap();
     let folder = tempfile::tempdir_in(&arguments.folder).unwrap();
     let time = Duration::from_secs_f64(arguments.seconds);
-    let yardstick = syncs_per_second(folder.path(), time);
+    let (yardstick, yardstick_cpu) = syncs_per_second(folder.path(), time);
+    let resident = resident_bytes();
     let mut rows = Vec::new();
     for sync in [true, false] {
         for one_room in [false, true] {
@@ -68,18 +69,21 @@ fn main() -> ExitCode {
         }
     }
     if arguments.markdown {
-        println!("`fdatasync` of 4 KiB: {yardstick:.0} per second\n");
-        println!("| sync | keys | writers | commits/s | commits per sync of the yardstick | CPU µs per commit |");
-        println!("| --- | --- | ---: | ---: | ---: | ---: |");
+        println!("`fdatasync` of 4 KiB: {yardstick:.0} per second, {yardstick_cpu:.0} µs of CPU each\n");
+        println!(
+            "| sync | keys | writers | commits/s | per sync of the yardstick | CPU µs per commit | MiB resident |"
+        );
+        println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
         for row in &rows {
             println!(
-                "| {} | {} | {} | {:.0} | {:.1} | {:.0} |",
+                "| {} | {} | {} | {:.0} | {:.1} | {:.0} | {:.0} |",
                 row.sync,
                 if row.one_room { "one room" } else { "many rooms" },
                 row.writers,
                 row.rate,
                 row.rate / yardstick,
-                row.cpu_micros
+                row.cpu_micros,
+                row.resident as f64 / f64::from(1 << 20)
             );
         }
     } else {
@@ -89,11 +93,12 @@ fn main() -> ExitCode {
                 json!({
                     "sync": row.sync, "keys": if row.one_room { "one room" } else { "many rooms" }, "writers": row.writers,
                     "commits_per_second": row.rate, "cpu_microseconds_per_commit": row.cpu_micros,
-                    "conflicts": row.conflicts,
+                    "conflicts": row.conflicts, "resident_bytes": row.resident,
                 })
             })
             .collect();
-        println!("{:#}", json!({ "fdatasync_per_second": yardstick, "commit_rate": rows }));
+        let yardstick = json!({ "fdatasync_per_second": yardstick, "cpu_microseconds_each": yardstick_cpu });
+        println!("{:#}", json!({ "yardstick": yardstick, "resident_bytes_before": resident, "commit_rate": rows }));
     }
     ExitCode::SUCCESS
 }
@@ -112,19 +117,19 @@ fn arguments() -> Option<Arguments> {
     Some(found)
 }
 
-/// How often the disk completes a small write with `fdatasync`.
-fn syncs_per_second(folder: &Path, time: Duration) -> f64 {
+/// How often per second the disk completes a small write with `fdatasync`, and what that costs in microseconds of CPU.
+fn syncs_per_second(folder: &Path, time: Duration) -> (f64, f64) {
     let mut file = File::create(folder.join("yardstick")).unwrap();
     file.write_all(&vec![1; 4 << 20]).unwrap();
     file.sync_all().unwrap();
-    let (start, mut syncs) = (Instant::now(), 0_u64);
+    let (start, cpu, mut syncs) = (Instant::now(), cpu_time(), 0_u64);
     while start.elapsed() < time {
         file.seek(SeekFrom::Start(syncs % 1024 * 4096)).unwrap();
         file.write_all(&[syncs as u8; 4096]).unwrap();
         file.sync_data().unwrap();
         syncs += 1;
     }
-    syncs as f64 / start.elapsed().as_secs_f64()
+    (syncs as f64 / start.elapsed().as_secs_f64(), (cpu_time() - cpu).as_secs_f64() * 1e6 / syncs as f64)
 }
 
 struct Row {
@@ -134,6 +139,7 @@ struct Row {
     rate: f64,
     cpu_micros: f64,
     conflicts: u64,
+    resident: u64,
 }
 
 async fn measure(world: &World, store: &Store, sync: bool, one_room: bool, writers: u64, time: Duration) -> Row {
@@ -184,7 +190,15 @@ async fn measure(world: &World, store: &Store, sync: bool, one_room: bool, write
     }
     let rate = done as f64 / start.elapsed().as_secs_f64();
     let cpu_micros = (cpu_time() - cpu).as_secs_f64() * 1e6 / done as f64;
-    Row { sync, one_room, writers, rate, cpu_micros, conflicts: conflicts.load(Ordering::Relaxed) }
+    Row {
+        sync,
+        one_room,
+        writers,
+        rate,
+        cpu_micros,
+        conflicts: conflicts.load(Ordering::Relaxed),
+        resident: resident_bytes(),
+    }
 }
 
 fn message(world: &World, room: &[u8; 16], head: u64) -> Batch {
@@ -212,6 +226,13 @@ fn head_row(head: u64) -> Vec<u8> {
     let mut row = head.to_be_bytes().to_vec();
     row.resize(80, b'h');
     row
+}
+
+/// Memory of this process that is in RAM and not a file's.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default() * 1024
 }
 
 /// CPU time of this process so far.

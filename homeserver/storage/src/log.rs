@@ -68,12 +68,13 @@ impl Iterator for Log {
     type Item = Result<LogEntry, StorageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.entries.is_empty() && !self.done {
-            if let Err(error) = self.read_chunk() {
-                self.done = true;
-                self.entries.clear();
-                return Some(Err(error));
-            }
+        if self.entries.is_empty()
+            && !self.done
+            && let Err(error) = self.read_chunk()
+        {
+            self.done = true;
+            self.entries.clear();
+            return Some(Err(error));
         }
         self.entries.pop_front().map(Ok)
     }

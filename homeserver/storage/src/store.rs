@@ -100,6 +100,10 @@ impl Store {
         let engine = Engine::Rocks(RocksEngine::open(path, &options)?);
         let (committer, opened) = recover(engine, tables, schema, world.clone(), &options)?;
         let shared = committer.shared.clone();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "syncing blocks; the engine that a simulation uses has no thread"
+        )]
         let thread = std::thread::Builder::new()
             .name("commit".to_owned())
             .spawn(move || run(committer))

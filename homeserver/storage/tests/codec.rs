@@ -1,5 +1,5 @@
 //! Properties of the two codecs: tuples keep their order and come back; batches come back, and rubbish is refused in a sentence.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! What happens when the disk fails, on the engine whose disk fails on command.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! SIGKILL at full speed: every acknowledged batch is there afterwards, and no half of one.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Seen from outside, by the system calls: the log is on disk before a commit is answered.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

@@ -37,6 +37,8 @@ struct Disk {
     synced: Rows,
     /// How often power was lost.
     boots: u64,
+    /// How often it was opened: only the last to open it may write, as if the others' processes had ended.
+    opens: u64,
     writes: u64,
     syncs: u64,
     write_faults: BTreeMap<u64, Fault>,
@@ -120,12 +122,17 @@ pub(crate) struct MemoryEngine {
     faults: Faults,
     /// Which start of the machine this is.
     boot: u64,
+    /// Which opening of the disk this is.
+    open: u64,
 }
 
 impl MemoryEngine {
     pub(crate) fn open(faults: Faults) -> Self {
-        let boot = faults.disk.lock().boots;
-        Self { faults, boot }
+        let mut disk = faults.disk.lock();
+        disk.opens += 1;
+        let (boot, open) = (disk.boots, disk.opens);
+        drop(disk);
+        Self { faults, boot, open }
     }
 
     pub(crate) fn snapshot(&self) -> MemorySnapshot {
@@ -140,7 +147,7 @@ impl MemoryEngine {
 
     pub(crate) fn write(&self, writes: MemoryWrites, sync: bool) -> Result<(), StorageError> {
         let mut disk = self.faults.disk.lock();
-        self.check_power(&disk)?;
+        self.check_usable(&disk)?;
         disk.writes += 1;
         let write = disk.writes;
         let fault = disk.write_faults.remove(&write);
@@ -182,7 +189,7 @@ impl MemoryEngine {
 
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         let mut disk = self.faults.disk.lock();
-        self.check_power(&disk)?;
+        self.check_usable(&disk)?;
         disk.synced = disk.rows.clone();
         disk.syncs += 1;
         Ok(())
@@ -192,11 +199,16 @@ impl MemoryEngine {
         self.boot.to_be_bytes().to_vec()
     }
 
-    fn check_power(&self, disk: &Disk) -> Result<(), StorageError> {
-        if disk.boots == self.boot {
-            return Ok(());
+    fn check_usable(&self, disk: &Disk) -> Result<(), StorageError> {
+        if disk.boots != self.boot {
+            return Err(StorageError::Engine(
+                "an injected fault: power was lost since the store was opened".to_owned(),
+            ));
         }
-        Err(StorageError::Engine("an injected fault: power was lost since the store was opened".to_owned()))
+        if disk.opens != self.open {
+            return Err(StorageError::Engine("the disk has been opened again since".to_owned()));
+        }
+        Ok(())
     }
 }
 

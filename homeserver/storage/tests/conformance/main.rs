@@ -1,5 +1,5 @@
 //! What every engine must do, run on each of them.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 #[path = "../common/mod.rs"]
 mod common;

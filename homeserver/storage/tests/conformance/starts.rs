@@ -90,7 +90,7 @@ pub async fn a_closing_store_answers(disk: &Disk) {
         async move { store.commit(write).await }
     });
     // Handed over, and then nobody waits for them.
-    let mut commits: Vec<_> = commits.map(|commit| Box::pin(commit)).collect();
+    let mut commits: Vec<_> = commits.map(Box::pin).collect();
     let answered = commits.iter_mut().filter_map(|commit| commit.now_or_never()).count();
     assert!(answered < 100);
     drop(commits);
