@@ -41,7 +41,7 @@ mod third_party;
 mod views;
 
 #[cfg(feature = "rule-switches")]
-pub use self::switches::without_rule;
+pub use self::switches::{counting_rules, without_rule};
 pub use self::{
     auth_events::{Cited, check_auth_events, check_authoriser_signature},
     power_levels::{Level, Malformed, PowerLevel, PowerLevels},
@@ -49,7 +49,10 @@ pub use self::{
     selection::{auth_types, state_needed},
     views::{JoinRule, Membership, creators, is_creator},
 };
-use self::{rule::Rule, switches::on};
+use self::{
+    rule::Rule,
+    switches::{decides, on},
+};
 
 /// Why the authorisation rules do not allow an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -175,11 +178,10 @@ impl Check<'_> {
         if event.event_type() == "m.room.third_party_invite" && on(Rule::ThirdPartyInviteLevel) {
             let rule = Rule::ThirdPartyInviteLevel;
             let required = power.level(Level::Invite).map_err(|malformed| self.malformed(rule, &malformed))?;
-            return if level(rule)?.reaches(required) {
-                Ok(())
-            } else {
-                Err(self.refuse(rule, format!("{sender} has not the level {required} for inviting")))
-            };
+            let level = level(rule)?;
+            return self.reject_if(rule, !level.reaches(required), || {
+                format!("inviting requires level {required} and {sender} has {level}")
+            });
         }
 
         // 1 to 5, 12: rule 8. 6 to 11: rule 7.
@@ -271,12 +273,12 @@ impl Check<'_> {
 
     /// A rule of the form "if …, reject".
     fn reject_if(&self, rule: Rule, holds: bool, because: impl FnOnce() -> String) -> Result<(), Refusal> {
-        if holds && on(rule) { Err(self.refuse(rule, because())) } else { Ok(()) }
+        if decides(rule, holds) { Err(self.refuse(rule, because())) } else { Ok(()) }
     }
 
     /// A rule of the form "if …, allow".
     fn allows(&self, rule: Rule, holds: bool) -> bool {
-        holds && on(rule)
+        decides(rule, holds)
     }
 
     /// The last rule of a list that ends in "otherwise, reject".
@@ -286,6 +288,6 @@ impl Check<'_> {
 
     /// The last rule of a list that ends in "otherwise, allow".
     fn otherwise_allow(&self, rule: Rule) -> Result<(), Refusal> {
-        if on(rule) { Ok(()) } else { Err(self.refuse(rule, "the rule is switched off".to_owned())) }
+        if decides(rule, true) { Ok(()) } else { Err(self.refuse(rule, "the rule is switched off".to_owned())) }
     }
 }

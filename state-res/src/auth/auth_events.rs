@@ -1,6 +1,6 @@
 //! The rules on an event's `auth_events`, and on the signature of whoever vouches for a restricted join.
 
-use super::{Refusal, auth_types, rule::Rule, selection::authoriser, switches::on};
+use super::{Refusal, auth_types, rule::Rule, selection::authoriser, switches::decides};
 use crate::{ids::server_of, pdu::Pdu};
 
 /// An event that another one cites, and its standing.
@@ -28,7 +28,7 @@ pub fn check_auth_events(event: &Pdu, cited: &[Cited<'_>], create: Option<Cited<
     let version = event.version();
     let auth = &version.rules().auth;
     let reject_if = |rule: Rule, holds: bool, because: &dyn Fn() -> String| {
-        if holds && on(rule) { Err(Refusal { rule: rule.number(version), because: because() }) } else { Ok(()) }
+        if decides(rule, holds) { Err(Refusal { rule: rule.number(version), because: because() }) } else { Ok(()) }
     };
 
     // 12: rule 2.
@@ -96,7 +96,7 @@ pub fn check_authoriser_signature(event: &Pdu, signed_by: impl Fn(&str) -> bool)
         && event.version().rules().auth.restricted_joins
         && event.content().contains_key("join_authorised_via_users_server");
     let signed = || authoriser(event.content()).and_then(server_of).is_some_and(signed_by);
-    if named && on(rule) && !signed() {
+    if named && decides(rule, !signed()) {
         let because = "the server of `join_authorised_via_users_server` has not signed the event".to_owned();
         return Err(Refusal { rule: rule.number(event.version()), because });
     }

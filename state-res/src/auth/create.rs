@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Refusal, rule::Rule, switches::on};
+use super::{Refusal, rule::Rule, switches::decides};
 use crate::{
     ids::{is_valid_user_id, server_of},
     pdu::Pdu,
@@ -15,7 +15,7 @@ pub(super) fn check(event: &Pdu) -> Result<(), Refusal> {
     let auth = &version.rules().auth;
     let reject_if = |rule: Rule, holds: bool, because: &str| {
         let refusal = || Refusal { rule: rule.number(version), because: because.to_owned() };
-        if holds && on(rule) { Err(refusal()) } else { Ok(()) }
+        if decides(rule, holds) { Err(refusal()) } else { Ok(()) }
     };
 
     // 1.1
@@ -65,7 +65,7 @@ pub(super) fn check(event: &Pdu) -> Result<(), Refusal> {
 /// "Otherwise, allow."
 fn reject_if_off(rule: Rule, version: RoomVersion) -> Result<(), Refusal> {
     let off = || Refusal { rule: rule.number(version), because: "the rule is switched off".to_owned() };
-    if on(rule) { Ok(()) } else { Err(off()) }
+    if decides(rule, true) { Ok(()) } else { Err(off()) }
 }
 
 fn is_recognised(version: &Value) -> bool {

@@ -92,10 +92,11 @@ impl Check<'_> {
     /// – / – / 5.3.5.2: whoever vouches for the user is joined and may invite.
     fn check_authoriser(&self) -> Result<(), Refusal> {
         let rule = Rule::JoinRestrictedAuthoriser;
-        let Some(authoriser) = authoriser(self.event.content()) else {
-            let because = "joining a restricted room without an invite needs `join_authorised_via_users_server`";
-            return Err(self.refuse(rule, because.to_owned()));
-        };
+        let authoriser = authoriser(self.event.content());
+        self.reject_if(rule, authoriser.is_none(), || {
+            "joining a restricted room without an invite needs `join_authorised_via_users_server`".to_owned()
+        })?;
+        let authoriser = authoriser.unwrap_or_default();
         self.reject_if(rule, self.membership(authoriser) != Membership::Join, || {
             format!("{authoriser}, who vouches for the join, is not joined to the room")
         })?;

@@ -10,7 +10,7 @@ use super::{
     Check, Level, Malformed, PowerLevel, Refusal, is_creator,
     power_levels::{entries, parse_entry, single},
     rule::Rule,
-    switches::on,
+    switches::decides,
 };
 use crate::{ids::is_valid_user_id, pdu::Pdu};
 
@@ -132,7 +132,7 @@ impl Check<'_> {
         let object = |value: Option<&'a Value>, rule| match value {
             None => Ok(nothing()),
             Some(Value::Object(map)) => Ok(Some(map)),
-            Some(_) if on(rule) => Err(self.refuse(rule, format!("`{property}` is not an object"))),
+            Some(_) if decides(rule, true) => Err(self.refuse(rule, format!("`{property}` is not an object"))),
             Some(_) => Ok(None),
         };
         let (current, new) = (object(current, on_current)?, object(new, on_new)?);
@@ -170,8 +170,9 @@ impl Check<'_> {
     }
 
     fn well_formed<T>(&self, rule: Rule, levels: Result<T, Malformed>) -> Result<(), Refusal> {
+        let decides = decides(rule, levels.is_err());
         match levels {
-            Err(malformed) if on(rule) => Err(self.malformed(rule, &malformed)),
+            Err(malformed) if decides => Err(self.malformed(rule, &malformed)),
             _ => Ok(()),
         }
     }

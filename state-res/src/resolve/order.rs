@@ -12,8 +12,8 @@ use crate::{
     pdu::Pdu,
 };
 
-/// The *reverse topological power ordering* of `events`, from earliest to latest: each after those of its auth chain, and
-/// where that leaves a choice by power of the sender, time, and id.
+/// The *reverse topological power ordering* of `events`, from earliest to latest: each after those it cites, and where that
+/// leaves a choice by power of the sender, time, and id.
 pub(super) fn by_power<R: Room>(
     graph: &mut Graph<'_, R>,
     events: &BTreeSet<EventKey>,
@@ -21,11 +21,11 @@ pub(super) fn by_power<R: Room>(
     // Which of the events each one waits for, and which wait for it.
     let mut waits_for: BTreeMap<EventKey, usize> = BTreeMap::new();
     let mut awaited_by: BTreeMap<EventKey, Vec<EventKey>> = BTreeMap::new();
-    let leading = graph.leading_to(events, events)?;
     for key in events {
-        let nearest = nearest_in_chain(graph, *key, events, &leading)?;
-        waits_for.insert(*key, nearest.len());
-        for earlier in nearest {
+        let cited: BTreeSet<EventKey> =
+            graph.auth_events(*key)?.iter().filter(|cited| events.contains(cited)).copied().collect();
+        waits_for.insert(*key, cited.len());
+        for earlier in cited {
             awaited_by.entry(earlier).or_default().push(*key);
         }
     }
@@ -48,29 +48,6 @@ pub(super) fn by_power<R: Room>(
         }
     }
     Ok(sorted)
-}
-
-/// The events of `among` that are met first on the ways through the auth chain of `key`. `leading` are the events worth
-/// following.
-fn nearest_in_chain<R: Room>(
-    graph: &mut Graph<'_, R>,
-    key: EventKey,
-    among: &BTreeSet<EventKey>,
-    leading: &BTreeSet<EventKey>,
-) -> Result<BTreeSet<EventKey>, ResolveError<R::Failure>> {
-    let mut nearest = BTreeSet::new();
-    let mut walked = BTreeSet::new();
-    let mut stack = vec![key];
-    while let Some(at) = stack.pop() {
-        for auth_event in graph.auth_events(at)?.iter() {
-            if among.contains(auth_event) {
-                nearest.insert(*auth_event);
-            } else if leading.contains(auth_event) && walked.insert(*auth_event) {
-                stack.push(*auth_event);
-            }
-        }
-    }
-    Ok(nearest)
 }
 
 /// Where an event stands among those that could come next: the smallest comes first.
