@@ -11,6 +11,7 @@ pub mod error;
 pub mod limits;
 pub mod names;
 pub mod outbox;
+pub mod peers;
 pub mod rooms;
 pub mod signing_keys;
 pub mod sync;

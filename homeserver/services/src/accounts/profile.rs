@@ -81,6 +81,11 @@ impl Services {
 }
 
 impl Profiles for Accounts {
+    fn exists(&self, user_id: &str) -> Result<bool> {
+        Ok(super::record::AccountRecord::read(&self.store.snapshot(), UserKey::of(user_id))?
+            .is_some_and(|account| !account.value.deactivated))
+    }
+
     fn member_fields(&self, user_id: &str) -> Result<Map<String, Value>> {
         let Some(row) = read(&self.store.snapshot(), UserKey::of(user_id))? else { return Ok(Map::new()) };
         let mut profile = row.value.profile;

@@ -145,6 +145,12 @@ pub trait Profiles: Send + Sync {
     /// # Errors
     /// A failing store.
     fn member_fields(&self, user_id: &str) -> Result<Map<String, Value>>;
+
+    /// Whether there is an account of this name, not deactivated.
+    ///
+    /// # Errors
+    /// A failing store.
+    fn exists(&self, user_id: &str) -> Result<bool>;
 }
 
 impl Rooms {

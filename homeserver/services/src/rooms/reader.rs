@@ -254,7 +254,7 @@ impl RoomReader {
 }
 
 /// Encodes a row of `MEMBERS`: `membership, event (16), user id`.
-pub(super) fn encode_member(member: &Member) -> Vec<u8> {
+pub(crate) fn encode_member(member: &Member) -> Vec<u8> {
     let mut out = Vec::with_capacity(17 + member.user_id.len());
     out.push(member.membership as u8);
     out.extend_from_slice(member.event.as_bytes());

@@ -147,6 +147,33 @@ fn event_of(reader: &RoomReader, value: &[u8]) -> Result<StoredEvent> {
     reader.required_stored(EventKey::from_bytes(key))
 }
 
+/// The event nearest to `ts` (milliseconds): the first not before it, looking forwards, or the last not after it.
+pub fn nearest(
+    reader: &RoomReader,
+    ts: i64,
+    forwards: bool,
+    mut may_see: impl FnMut(&StoredEvent) -> Result<bool>,
+) -> Result<Option<StoredEvent>> {
+    let start = room_key(reader.room(), &[]);
+    let end = storage::key::prefix_end(&start);
+    let mut best: Option<StoredEvent> = None;
+    for row in reader.snapshot().scan_rev(tables::HISTORY, start..end).take(MAX_ROWS) {
+        let event = event_of(reader, &row?.1)?;
+        let at = event.origin_server_ts();
+        let beats = match (&best, forwards) {
+            (_, true) if at < ts => false,
+            (_, false) if at > ts => false,
+            (None, _) => true,
+            (Some(best), true) => at <= best.origin_server_ts(),
+            (Some(best), false) => at > best.origin_server_ts(),
+        };
+        if beats && may_see(&event)? {
+            best = Some(event);
+        }
+    }
+    Ok(best)
+}
+
 /// Whether events before this one are missing here.
 pub fn has_gap_before(reader: &RoomReader, event: EventKey) -> Result<bool> {
     Ok(reader.snapshot().get(tables::GAPS, &room_key(reader.room(), event.as_bytes()))?.is_some())

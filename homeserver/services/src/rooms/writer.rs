@@ -6,6 +6,7 @@
 
 use super::RoomDeps;
 use super::head::{Extremity, Head, MAX_PREV_EVENTS};
+use super::history::HistoryKey;
 use super::reader::{Member, Membership, RoomReader, encode_member, room_key};
 use super::record::StoredEvent;
 use super::standing::{Fate, POSITION_OFFSET, Standing};
@@ -93,6 +94,8 @@ struct Placed {
     fate: Fate,
     ordinal: u16,
     ours: bool,
+    /// Older history, which nobody is told of.
+    old: bool,
 }
 
 /// What a finished writer leaves to be committed.
@@ -290,10 +293,40 @@ impl<'a> RoomWriter<'a> {
             self.head.root = self.resolve(&roots)?;
         }
         self.write_event(&pdu, before, after, fate)?;
-        self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours });
+        self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours, old: false });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
+    }
+
+    /// Adds an event of older history at `history`: it changes neither extremities nor the current state, and wakes nobody.
+    pub fn place_old(&mut self, pdu: Pdu, before: Root, fate: Fate, history: HistoryKey) -> Result<()> {
+        self.reader.new_events.insert(pdu.key(), pdu.clone());
+        self.reader.new_rejected.insert(pdu.key(), fate == Fate::Rejected);
+        let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
+        if fate == Fate::Accepted {
+            let row = room_key(self.reader.room, history.as_bytes());
+            self.batch.put(tables::HISTORY, &row, pdu.key().as_bytes());
+            self.write_relation(&pdu);
+        }
+        let standing = Standing::placed(fate, before, after, pdu.depth(), 0, Some(history));
+        self.batch.put(tables::STANDING, pdu.key().as_bytes(), &standing.encode());
+        self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours: false, old: true });
+        self.ordinal = self.ordinal.saturating_add(1);
+        Ok(())
+    }
+
+    /// The root of a state given as a whole, keeping the nodes it makes.
+    pub fn root_of(&mut self, state: &[(StateKeyId, EventKey)]) -> Result<Root> {
+        let (root, nodes) = tree::insert(&self.reader, Root::EMPTY, state)?;
+        self.add_nodes(nodes);
+        Ok(root)
+    }
+
+    /// Takes `root`, whose derived rows the caller has written, as the state in which this unit of work begins.
+    pub fn assume_state(&mut self, root: Root) {
+        self.head.root = root;
+        self.root_before = root;
     }
 
     /// Stores an event without a place in the graph.
@@ -340,7 +373,8 @@ impl<'a> RoomWriter<'a> {
     /// Turns what was placed into a batch.
     pub fn finish(mut self) -> Result<Prepared> {
         let room = self.reader.room;
-        let changed_root = self.head.root != self.root_before;
+        // A room that begins with a state given as a whole has a root to record, though nothing changed since.
+        let changed_root = self.head.root != self.root_before || self.head_before.is_none();
         let destinations_before = self.reader.servers()?;
         let mut destinations: BTreeSet<String> = self.extra_destinations.clone();
         destinations.extend(destinations_before);
@@ -381,7 +415,7 @@ impl<'a> RoomWriter<'a> {
         self.head.version += 1;
         let head_bytes = Bytes::from(self.head.encode());
         self.batch.put(tables::HEAD, room.as_bytes(), &head_bytes);
-        if self.events.iter().any(|placed| placed.fate == Fate::Accepted) {
+        if self.events.iter().any(|placed| placed.fate == Fate::Accepted && !placed.old) {
             self.batch.topic(super::topic(room));
         }
         Ok(Prepared {

@@ -1,0 +1,142 @@
+//! Invites across servers.
+
+use super::{Peers, remote_error};
+use crate::error::{Error, Result};
+use crate::names;
+use crate::rooms::{Membership, NewEvent};
+use crate::sync::stripped_state;
+use federation::RawJson;
+use federation::types::InviteRequest;
+use serde_json::{Map, Value, json};
+use state_res::build;
+use state_res::ids::RoomKey;
+use state_res::pdu::Pdu;
+use state_res::room_version::RoomVersion;
+use state_res::sign::{countersign, merge_signatures};
+
+/// Most events of `invite_room_state` kept.
+const MAX_STRIPPED: usize = 50;
+
+/// The stripped form of a state event, from a PDU or an already stripped one.
+pub(super) fn strip(event: &RawJson) -> Option<Value> {
+    let event: Map<String, Value> = event.parse().ok()?;
+    let part = |name: &str| event.get(name).cloned();
+    Some(json!({ "type": part("type")?, "state_key": part("state_key")?, "sender": part("sender")?, "content": part("content")? }))
+}
+
+impl Peers {
+    /// Invites a user of another server: that server signs the invite before the room gets it.
+    ///
+    /// # Errors
+    /// 403 `M_FORBIDDEN` where the sender may not; what the other server says.
+    pub async fn invite(&self, sender: &str, room_id: &str, target: &str, content: Map<String, Value>) -> Result<()> {
+        let server = names::server_of(target)
+            .filter(|_| names::is_user_id(target))
+            .ok_or_else(|| Error::invalid_param(format!("{target:?} is no user id.")))?;
+        let deps = self.rooms.deps();
+        let event = NewEvent::state(sender, "m.room.member", target, content);
+        let ((invite, stripped, version), _) = self
+            .rooms
+            .write(room_id, |writer| {
+                if writer.reader.membership_in(writer.head.root, sender)? != Some(Membership::Join) {
+                    return Err(crate::rooms::send::not_in_room(room_id));
+                }
+                if writer.reader.membership_in(writer.head.root, target)? == Some(Membership::Join) {
+                    return Err(Error::forbidden(format!("{target} is in the room already.")));
+                }
+                let (fields, state) = writer.fields(&event)?;
+                let version = writer.head.room_version;
+                let pdu = build::build(version, fields, &deps.server_name, &deps.signing_key()).map_err(crate::rooms::writer::pdu_error)?;
+                state_res::auth::check(&pdu, &state).map_err(crate::rooms::writer::refused)?;
+                let mut pdus = Vec::new();
+                for kind in crate::sync::STRIPPED_TYPES {
+                    if let Some(event) = writer.current(kind, "")? {
+                        pdus.push(RawJson::from_known(event.canonical().to_vec()));
+                    }
+                }
+                if let Some(member) = writer.current("m.room.member", sender)? {
+                    pdus.push(RawJson::from_known(member.canonical().to_vec()));
+                }
+                Ok((pdu, pdus, version))
+            })
+            .await?;
+        let request = InviteRequest {
+            room_id: room_id.to_owned(),
+            event_id: invite.event_id().to_owned(),
+            room_version: version.as_str().to_owned(),
+            event: RawJson::from_known(invite.canonical().to_vec()),
+            invite_room_state: stripped,
+        };
+        let signed = self.client.invite(server, &request).await.map_err(|error| remote_error(&error))?;
+        let copy = Pdu::parse(version, signed.as_bytes())
+            .map_err(|error| Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with no valid event: {error}.")))?;
+        if copy.event_id() != invite.event_id() {
+            return Err(Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with another event.")));
+        }
+        let invite = merge_signatures(&invite, &copy).map_err(Error::internal)?;
+        self.rooms
+            .write(room_id, |writer| {
+                let before = super::receive::state_after_all(writer, invite.prev_events())?;
+                match super::receive::judge(writer, &invite, before)? {
+                    crate::rooms::standing::Fate::Accepted => {
+                        writer.also_send_to(server);
+                        writer.place(invite.clone(), before, crate::rooms::standing::Fate::Accepted, true)
+                    }
+                    _ => Err(Error::forbidden("The room changed meanwhile and no longer allows the invite.")),
+                }
+            })
+            .await
+            .map(|((), _)| ())
+    }
+
+    /// Answers another server's invite of one of our users: checks it, tells the user, and signs it.
+    pub(super) async fn on_invite(&self, origin: &str, request: InviteRequest) -> Result<RawJson> {
+        let version: RoomVersion = request.room_version.parse().map_err(|_| {
+            Error::new(400, "M_INCOMPATIBLE_ROOM_VERSION", format!("This server does not know room version {:?}.", request.room_version))
+                .with("room_version", request.room_version.clone())
+        })?;
+        let received = state_res::steps::Received::parse(version, request.event.as_bytes()).map_err(crate::rooms::writer::pdu_error)?;
+        let checked = self
+            .check_one(version, received)
+            .await
+            .ok_or_else(|| Error::forbidden("The invite's signatures do not hold."))?;
+        let invite = checked.into_event();
+        let target = invite.state_key().unwrap_or_default().to_owned();
+        if invite.event_type() != "m.room.member" || Membership::of(&invite) != Membership::Invite {
+            return Err(Error::invalid_param("The event is no invite."));
+        }
+        if invite.room_id() != request.room_id || invite.event_id() != request.event_id {
+            return Err(Error::invalid_param("The event is not the one that the path names."));
+        }
+        if invite.sender_server() != origin {
+            return Err(Error::forbidden("An invite comes from its sender's server."));
+        }
+        if !self.rooms.is_local(&target) {
+            return Err(Error::invalid_param(format!("{target} is no user of this server.")));
+        }
+        if !self.rooms.deps().profiles.exists(&target)? {
+            return Err(Error::not_found(format!("There is no user {target} here.")));
+        }
+        let deps = self.rooms.deps();
+        let signed = countersign(&invite, &deps.server_name, &deps.signing_key()).map_err(Error::internal)?;
+        if self.rooms.is_resident(&request.room_id)? {
+            // The room sends it to us as well; it changes the room's state then.
+            let reader = self.rooms.reader(RoomKey::of(&request.room_id));
+            if let Some(head) = reader.head()? {
+                let _ = stripped_state(&reader, head.root, None)?;
+            }
+        } else {
+            let mut stripped: Vec<Value> = request.invite_room_state.iter().take(MAX_STRIPPED).filter_map(strip).collect();
+            stripped.push(json!({
+                "type": "m.room.member",
+                "state_key": target,
+                "sender": invite.sender(),
+                "content": invite.content(),
+                "event_id": invite.event_id(),
+                "origin_server_ts": invite.origin_server_ts(),
+            }));
+            self.write_membership(&target, &request.room_id, Membership::Invite, Some(&Value::Array(stripped).to_string())).await?;
+        }
+        Ok(RawJson::from_known(signed.canonical().to_vec()))
+    }
+}

@@ -1,0 +1,255 @@
+//! Joining, leaving and knocking through another server.
+
+use super::{Peers, remote_error};
+use crate::error::{Error, Result};
+use crate::rooms::memberships::{self, Change};
+use crate::rooms::reader::{Member, encode_member, room_key};
+use crate::rooms::standing::Fate;
+use crate::rooms::{Membership, user_topic};
+use crate::tables;
+use federation::client::RequestError;
+use federation::types::Template;
+use serde_json::{Map, Value, json};
+use state_res::build::build_from_template;
+use state_res::ids::{EventKey, RoomKey, UserKey};
+use state_res::pdu::Pdu;
+use state_res::room_version::RoomVersion;
+use state_res::sign::merge_signatures;
+use state_res::tree::{self, Root};
+use std::collections::{BTreeMap, HashMap};
+use storage::Batch;
+
+/// Most servers asked for one join.
+const MAX_SERVERS: usize = 8;
+/// Bytes of one step of bulk work.
+const STEP: usize = 256 * 1024;
+
+/// Names of all room versions, for `make_join`.
+fn versions() -> Vec<&'static str> {
+    RoomVersion::ALL.iter().map(|version| version.as_str()).collect()
+}
+
+impl Peers {
+    /// Joins a local user to a room by way of one of `servers`.
+    ///
+    /// # Errors
+    /// What the last server said; 404 `M_NOT_FOUND` where there is nobody to ask.
+    pub async fn join(&self, user_id: &str, room_id: &str, servers: &[String], content: &Map<String, Value>) -> Result<()> {
+        let mut last = Error::not_found(format!("No server is known through which {room_id} can be joined; name one with `via`."));
+        for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
+            match self.join_through(server, user_id, room_id, content).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::info!(%server, room = room_id, %error, "a join through this server failed");
+                    let refused = error.status == 403 || error.errcode == "M_INCOMPATIBLE_ROOM_VERSION";
+                    last = error;
+                    if refused {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    async fn join_through(&self, server: &str, user_id: &str, room_id: &str, content: &Map<String, Value>) -> Result<()> {
+        let template = self.client.make_join(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
+        let (version, join) = self.complete(&template, "join", user_id, room_id, content)?;
+        let answer = self
+            .client
+            .send_join(server, room_id, join.event_id(), join.canonical().to_vec().into(), false)
+            .await
+            .map_err(|error| remote_error(&error))?;
+        let join = match &answer.event {
+            Some(copy) => match Pdu::parse(version, copy.as_bytes()) {
+                Ok(copy) if copy.event_id() == join.event_id() => merge_signatures(&join, &copy).map_err(Error::internal)?,
+                _ => join,
+            },
+            None => join,
+        };
+        let bad = |what: &str| Error::new(502, "M_UNKNOWN", format!("{server} answered the join with {what}."));
+        let state_count = answer.state.len();
+        let checked_state = self.check_all(version, room_id, answer.state).await;
+        let state_ids: Vec<String> = checked_state.iter().map(|event| event.event().event_id().to_owned()).collect();
+        if state_ids.len() < state_count {
+            tracing::warn!(%server, room = room_id, dropped = state_count - state_ids.len(), "events of the room's state do not pass their checks");
+        }
+        let mut all = checked_state;
+        all.extend(self.check_all(version, room_id, answer.auth_chain).await);
+        let lock = self.lock(RoomKey::of(room_id));
+        let _turn = lock.lock().await;
+        let known = self.store_outliers(room_id, all).await?;
+        let kept = state_ids.iter().map(String::as_str).filter(|id| known.get(&EventKey::of(id)).is_some_and(|(_, rejected)| !rejected));
+        let state = self.state_of(room_id, kept)?;
+        let create = known.values().find(|(pdu, rejected)| pdu.is_state_of("m.room.create", "") && !rejected);
+        let Some((create, _)) = create else { return Err(bad("a state without a create event")) };
+        let says = create.content().get("room_version").map_or(Some("1"), Value::as_str);
+        if create.room_id() != room_id || says != Some(version.as_str()) {
+            return Err(bad("the create event of another room or version"));
+        }
+        self.enter(room_id, version, &join, &state, &known).await
+    }
+
+    /// Completes and signs a template, after making sure that it is what we asked for.
+    fn complete(
+        &self,
+        template: &Template,
+        membership: &str,
+        user_id: &str,
+        room_id: &str,
+        content: &Map<String, Value>,
+    ) -> Result<(RoomVersion, Pdu)> {
+        let name = template.room_version.as_deref().unwrap_or("1");
+        let version: RoomVersion = name.parse().map_err(|_| {
+            Error::new(400, "M_INCOMPATIBLE_ROOM_VERSION", format!("The room has version {name:?}, which this server does not know."))
+                .with("room_version", name)
+        })?;
+        let mut event: Map<String, Value> =
+            template.event.parse().map_err(|error| Error::new(502, "M_UNKNOWN", format!("The other server's template is no event: {error}.")))?;
+        let is = |name: &str, value: &str| event.get(name).and_then(Value::as_str) == Some(value);
+        if !is("type", "m.room.member") || !is("sender", user_id) || !is("state_key", user_id) || !is("room_id", room_id) {
+            return Err(Error::new(502, "M_UNKNOWN", "The other server's template is for another event than the one asked for."));
+        }
+        let mut full = content.clone();
+        if let Some(authoriser) = event.get("content").and_then(|content| content.get("join_authorised_via_users_server")) {
+            full.insert("join_authorised_via_users_server".into(), authoriser.clone());
+        }
+        full.insert("membership".into(), json!(membership));
+        event.insert("content".into(), Value::Object(full));
+        event.insert("origin".into(), json!(self.server_name()));
+        event.insert("origin_server_ts".into(), json!(self.world().now().millis()));
+        let pdu = build_from_template(version, event, self.server_name(), &self.rooms.deps().signing_key())
+            .map_err(|error| Error::new(502, "M_UNKNOWN", format!("The other server's template makes no valid event: {error}.")))?;
+        Ok((version, pdu))
+    }
+
+    /// Makes the room ours: its state before the join, and the join on top.
+    async fn enter(
+        &self,
+        room_id: &str,
+        version: RoomVersion,
+        join: &Pdu,
+        state: &[(state_res::ids::StateKeyId, EventKey)],
+        known: &HashMap<EventKey, (Pdu, bool)>,
+    ) -> Result<()> {
+        let room = RoomKey::of(room_id);
+        let reader = self.rooms.reader(room);
+        let (before, nodes) = tree::insert(&reader, Root::EMPTY, state)?;
+        let is_new = reader.head()?.is_none();
+        // Bulk work in steps; none of it shows before the head does, and a join that breaks off leaves rows that the next one overwrites.
+        let mut batch = Batch::with_random_id(self.world());
+        for (hash, bytes) in nodes {
+            batch.put(tables::NODES, &room_key(room, hash.as_bytes()), &bytes);
+            if batch.encoded_len() >= STEP {
+                self.commit(std::mem::replace(&mut batch, Batch::with_random_id(self.world()))).await?;
+            }
+        }
+        if is_new {
+            let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+            for (_, key) in state {
+                let Some((pdu, _)) = known.get(key).filter(|(pdu, _)| pdu.event_type() == "m.room.member") else { continue };
+                let Some(user_id) = pdu.state_key() else { continue };
+                let membership = Membership::of(pdu);
+                let member = Member { user_id: user_id.to_owned(), membership, event: *key };
+                batch.put(tables::MEMBERS, &room_key(room, UserKey::of(user_id).as_bytes()), &encode_member(&member));
+                if membership == Membership::Join {
+                    *counts.entry(crate::names::server_of(user_id).unwrap_or_default().to_owned()).or_default() += 1;
+                }
+                if batch.encoded_len() >= STEP {
+                    self.commit(std::mem::replace(&mut batch, Batch::with_random_id(self.world()))).await?;
+                }
+            }
+            for (server, count) in counts {
+                batch.put(tables::ROOM_SERVERS, &room_key(room, server.as_bytes()), &count.to_be_bytes());
+            }
+        }
+        if !batch.is_empty() {
+            self.commit(batch).await?;
+        }
+        self.rooms
+            .write_new(room_id, version, |writer| {
+                if writer.reader.standing(join.key())?.is_some_and(|standing| !standing.is_outlier()) {
+                    return Ok(());
+                }
+                if is_new && writer.head.version == 0 {
+                    writer.assume_state(before);
+                } else {
+                    // What we knew of the room ended when we left it; the join continues from the others' present.
+                    writer.head.extremities.clear();
+                    writer.head.root = before;
+                }
+                let fate = super::receive::judge(writer, join, before)?;
+                if fate != Fate::Accepted {
+                    return Err(Error::forbidden("The room's state does not allow the join."));
+                }
+                let row = room_key(room, join.key().as_bytes());
+                writer.batch().put(tables::GAPS, &row, b"");
+                writer.place(join.clone(), before, fate, false)
+            })
+            .await
+            .map(|((), _)| ())
+    }
+
+    /// Ends an invite or knock to a room of which we hold no state: tells a server in the room, and forgets it here even if none answers.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub async fn leave_remote(&self, user_id: &str, room_id: &str, servers: &[String], content: &Map<String, Value>) -> Result<()> {
+        for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
+            match self.leave_through(server, user_id, room_id, content).await {
+                Ok(()) => break,
+                Err(error) => tracing::info!(%server, room = room_id, %error, "leaving through this server failed"),
+            }
+        }
+        self.write_membership(user_id, room_id, Membership::Leave, None).await
+    }
+
+    async fn leave_through(&self, server: &str, user_id: &str, room_id: &str, content: &Map<String, Value>) -> Result<()> {
+        let template = self.client.make_leave(server, room_id, user_id).await.map_err(|error| remote_error(&error))?;
+        let (_, leave) = self.complete(&template, "leave", user_id, room_id, content)?;
+        let bytes = leave.canonical().to_vec().into();
+        self.client.send_leave(server, room_id, leave.event_id(), bytes).await.map_err(|error: RequestError| remote_error(&error))
+    }
+
+    /// Knocks on a room by way of one of `servers`.
+    ///
+    /// # Errors
+    /// What the last server said.
+    pub async fn knock(&self, user_id: &str, room_id: &str, servers: &[String], content: &Map<String, Value>) -> Result<()> {
+        let mut last = Error::not_found(format!("No server is known through which to knock on {room_id}; name one with `via`."));
+        for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
+            match self.knock_through(server, user_id, room_id, content).await {
+                Ok(stripped) => return self.write_membership(user_id, room_id, Membership::Knock, Some(&stripped)).await,
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn knock_through(&self, server: &str, user_id: &str, room_id: &str, content: &Map<String, Value>) -> Result<String> {
+        let template = self.client.make_knock(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
+        let (_, knock) = self.complete(&template, "knock", user_id, room_id, content)?;
+        let bytes = knock.canonical().to_vec().into();
+        let state = self.client.send_knock(server, room_id, knock.event_id(), bytes).await.map_err(|error| remote_error(&error))?;
+        let mut stripped: Vec<Value> = state.iter().filter_map(|event| super::invite::strip(event)).collect();
+        stripped.push(json!({
+            "type": "m.room.member", "sender": user_id, "state_key": user_id, "content": knock.content(),
+        }));
+        Ok(Value::Array(stripped).to_string())
+    }
+
+    /// Writes a local user's membership of a room of which we hold no state.
+    pub(super) async fn write_membership(&self, user_id: &str, room_id: &str, membership: Membership, stripped: Option<&str>) -> Result<()> {
+        let (user, room) = (UserKey::of(user_id), RoomKey::of(room_id));
+        let deps = self.rooms.deps();
+        let previous = memberships::of_user_in(&deps.store.snapshot(), user, room)?.map(|row| row.membership);
+        let mut batch = Batch::with_random_id(self.world());
+        let change = Change { user, room, room_id, membership, previous, event: None, ordinal: 0 };
+        memberships::write_remote(&mut batch, &change, stripped.unwrap_or(""));
+        batch.topic(user_topic(user));
+        deps.user_rooms.begin(&[user]);
+        let result = self.commit(batch).await;
+        deps.user_rooms.end(&[user]);
+        result
+    }
+}

@@ -1,0 +1,170 @@
+//! Events without a place in the graph here: auth events and states that other servers tell us of.
+
+use super::Peers;
+use crate::error::{Error, Result};
+use crate::rooms::RoomReader;
+use crate::rooms::record::StoredEvent;
+use crate::rooms::standing::Standing;
+use crate::tables;
+use state_res::auth::{self, Cited, Refusal};
+use state_res::ids::EventKey;
+use state_res::pdu::Pdu;
+use state_res::steps::Checked;
+use std::collections::{BTreeMap, HashMap};
+use storage::{Batch, Outcome};
+
+/// Bytes of events in one batch ("bulk work goes in steps").
+const STEP: usize = 256 * 1024;
+
+/// The auth events of an event, from memory or the store; `None` if one is missing.
+pub(super) fn auth_events_of(
+    reader: &RoomReader,
+    fresh: &HashMap<EventKey, (Pdu, bool)>,
+    event: &Pdu,
+) -> Result<Option<Vec<(Pdu, bool)>>> {
+    let mut found = Vec::with_capacity(event.auth_events().len());
+    for id in event.auth_events() {
+        let key = EventKey::of(id);
+        match known(reader, fresh, key)? {
+            Some(known) => found.push(known),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(found))
+}
+
+fn known(reader: &RoomReader, fresh: &HashMap<EventKey, (Pdu, bool)>, key: EventKey) -> Result<Option<(Pdu, bool)>> {
+    if let Some(known) = fresh.get(&key) {
+        return Ok(Some(known.clone()));
+    }
+    let Some(pdu) = reader.pdu(key)? else { return Ok(None) };
+    let rejected = reader.standing(key)?.is_some_and(|standing| standing.is_rejected());
+    Ok(Some((pdu, rejected)))
+}
+
+/// Check 4 on receipt of a PDU: the authorisation rules, given the event's own auth events.
+pub(super) fn check_by_auth_events(
+    reader: &RoomReader,
+    fresh: &HashMap<EventKey, (Pdu, bool)>,
+    event: &Pdu,
+    cited: &[(Pdu, bool)],
+) -> Result<std::result::Result<(), Refusal>> {
+    let create = if event.version().rules().create_event_is_room_id && event.event_type() != "m.room.create" {
+        let id = format!("${}", event.room_id().trim_start_matches('!'));
+        known(reader, fresh, EventKey::of(&id))?
+    } else {
+        None
+    };
+    let views: Vec<Cited<'_>> = cited.iter().map(|(event, rejected)| Cited { event, rejected: *rejected }).collect();
+    let create_view = create.as_ref().map(|(event, rejected)| Cited { event, rejected: *rejected });
+    if let Err(refusal) = auth::check_auth_events(event, &views, create_view) {
+        return Ok(Err(refusal));
+    }
+    let mut state: Vec<Pdu> = cited.iter().map(|(event, _)| event.clone()).collect();
+    state.extend(create.map(|(event, _)| event));
+    Ok(auth::check(event, &state))
+}
+
+impl Peers {
+    /// Stores events as outliers, each authorised by its auth events (or marked rejected); those whose auth events are not among them
+    /// and not stored are left out. Gives what is known afterwards of all of them: the event, and whether it is rejected.
+    pub(super) async fn store_outliers(&self, room_id: &str, events: Vec<Checked>) -> Result<HashMap<EventKey, (Pdu, bool)>> {
+        let reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
+        let mut fresh: HashMap<EventKey, (Pdu, bool)> = HashMap::new();
+        let mut known_before: HashMap<EventKey, (Pdu, bool)> = HashMap::new();
+        let mut waiting: BTreeMap<EventKey, Pdu> = BTreeMap::new();
+        for event in events {
+            let pdu = event.into_event();
+            match known(&reader, &HashMap::new(), pdu.key())? {
+                Some(known) => {
+                    known_before.insert(pdu.key(), known);
+                }
+                None => {
+                    waiting.insert(pdu.key(), pdu);
+                }
+            }
+        }
+        let mut order: Vec<EventKey> = Vec::with_capacity(waiting.len());
+        for event in in_auth_order(&waiting) {
+            let Some(pdu) = waiting.get(&event) else { continue };
+            let Some(cited) = auth_events_of(&reader, &fresh, pdu)? else {
+                tracing::debug!(event = pdu.event_id(), "left out: its auth events are missing");
+                continue;
+            };
+            let rejected = match check_by_auth_events(&reader, &fresh, pdu, &cited)? {
+                Ok(()) => false,
+                Err(refusal) => {
+                    tracing::info!(event = pdu.event_id(), %refusal, "rejected by its auth events");
+                    true
+                }
+            };
+            fresh.insert(event, (pdu.clone(), rejected));
+            order.push(event);
+        }
+        let mut batch = Batch::with_random_id(self.world());
+        for key in order {
+            let Some((pdu, rejected)) = fresh.get(&key) else { continue };
+            let stored = StoredEvent::encode(reader.room(), pdu);
+            // Somebody else may place the event meanwhile, which must not be undone: whoever comes second finds it there.
+            if reader.standing(key)?.is_none() {
+                batch.put(tables::PDUS, key.as_bytes(), stored.bytes());
+                batch.put(tables::STANDING, key.as_bytes(), &Standing::outlier(pdu.depth(), *rejected).encode());
+            }
+            if batch.encoded_len() >= STEP {
+                self.commit(std::mem::replace(&mut batch, Batch::with_random_id(self.world()))).await?;
+            }
+        }
+        if !batch.is_empty() {
+            self.commit(batch).await?;
+        }
+        fresh.extend(known_before);
+        Ok(fresh)
+    }
+
+    pub(super) async fn commit(&self, batch: Batch) -> Result<()> {
+        match self.rooms.deps().store.commit(batch).await {
+            Outcome::Committed(_) => Ok(()),
+            Outcome::Conflict(at) => Err(Error::internal(format!("an unexpected conflict in table {}", at.table.name))),
+            Outcome::Unknown(cause) => Err(cause.into()),
+        }
+    }
+}
+
+/// Events such that each comes after those of its auth events that are among them. Cycles cannot be, as ids are hashes; where old
+/// versions claim one, its events come last and fail for want of auth events.
+fn in_auth_order(events: &BTreeMap<EventKey, Pdu>) -> Vec<EventKey> {
+    order_by(events, |pdu| pdu.auth_events())
+}
+
+/// Events such that each comes after those that `before` names for it and that are among them.
+pub(super) fn order_by(events: &BTreeMap<EventKey, Pdu>, before: impl Fn(&Pdu) -> &[String]) -> Vec<EventKey> {
+    let mut missing: HashMap<EventKey, usize> = HashMap::new();
+    let mut after: HashMap<EventKey, Vec<EventKey>> = HashMap::new();
+    for (key, pdu) in events {
+        let mut count = 0;
+        for id in before(pdu) {
+            let earlier = EventKey::of(id);
+            if earlier != *key && events.contains_key(&earlier) {
+                after.entry(earlier).or_default().push(*key);
+                count += 1;
+            }
+        }
+        missing.insert(*key, count);
+    }
+    let place = |key: &EventKey| events.get(key).map_or((0, 0), |pdu| (pdu.depth(), pdu.origin_server_ts()));
+    let mut ready: std::collections::BTreeSet<((i64, i64), EventKey)> =
+        missing.iter().filter(|(_, count)| **count == 0).map(|(key, _)| (place(key), *key)).collect();
+    let mut order = Vec::with_capacity(events.len());
+    while let Some((_, key)) = ready.pop_first() {
+        order.push(key);
+        for later in after.remove(&key).unwrap_or_default() {
+            if let Some(count) = missing.get_mut(&later) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.insert((place(&later), later));
+                }
+            }
+        }
+    }
+    order
+}

@@ -1,0 +1,178 @@
+//! Receiving events (server-server API, "Checks performed on receipt of a PDU").
+
+use super::Peers;
+use super::fetch::State;
+use super::outliers::{auth_events_of, check_by_auth_events};
+use crate::error::{Error, Result};
+use crate::rooms::standing::Fate;
+use crate::rooms::{RoomWriter, reader::room_key};
+use crate::tables;
+use state_res::auth;
+use state_res::ids::{EventKey, RoomKey};
+use state_res::pdu::Pdu;
+use state_res::room_version::RoomVersion;
+use state_res::steps::Received;
+use state_res::tree::Root;
+use std::collections::{BTreeMap, HashMap};
+
+impl Peers {
+    /// Takes an event from `origin`: checks it, fetches what it refers to, and gives it its place.
+    ///
+    /// # Errors
+    /// A sentence for the transaction's answer: why the event was dropped or rejected.
+    pub async fn receive(&self, origin: &str, room_id: &str, json: &[u8]) -> std::result::Result<(), String> {
+        let version = self
+            .rooms
+            .version(room_id)
+            .map_err(|error| error.message)?
+            .ok_or_else(|| format!("this server knows no room {room_id}"))?;
+        let received = Received::parse(version, json).map_err(|error| error.to_string())?;
+        if received.event().room_id() != room_id {
+            return Err("the event belongs to another room".to_owned());
+        }
+        let reader = self.rooms.reader(RoomKey::of(room_id));
+        if Self::is_placed(&reader, received.event().event_id()).map_err(|error| error.message)? {
+            return Ok(());
+        }
+        let event = self
+            .check_one(version, received)
+            .await
+            .ok_or_else(|| "the event's signatures do not hold".to_owned())?
+            .into_event();
+        let lock = self.lock(RoomKey::of(room_id));
+        let _turn = lock.lock().await;
+        match self.take(origin, version, event, false).await {
+            Ok(Fate::Accepted | Fate::SoftFailed) => Ok(()),
+            Ok(Fate::Rejected) => Err("the event is not authorised".to_owned()),
+            Err(error) => Err(error.message),
+        }
+    }
+
+    /// Gives a checked event its place, after the events before it. With `relay` it goes on to the other servers in the room, as its
+    /// sender's server is not in it (yet, or any more).
+    pub(super) async fn take(&self, origin: &str, version: RoomVersion, event: Pdu, relay: bool) -> Result<Fate> {
+        let room = RoomKey::of(event.room_id());
+        let reader = self.rooms.reader(room);
+        let mut gap = false;
+        for prev in event.prev_events() {
+            gap |= !Self::is_placed(&reader, prev)?;
+        }
+        if gap {
+            for missing in self.fill_gap(origin, version, &event).await? {
+                let id = missing.event_id().to_owned();
+                if let Err(error) = self.place(origin, version, missing, false).await {
+                    tracing::info!(event = %id, %error, "an event before a gap could not be placed");
+                }
+            }
+        }
+        self.place(origin, version, event, relay).await
+    }
+
+    /// Gives a checked event its place. Where events before it are still missing, the state before it comes from `origin`.
+    async fn place(&self, origin: &str, version: RoomVersion, event: Pdu, relay: bool) -> Result<Fate> {
+        let room = RoomKey::of(event.room_id());
+        let reader = self.rooms.reader(room);
+        if let Some(standing) = reader.standing(event.key())?
+            && !standing.is_outlier()
+        {
+            return Ok(if standing.is_rejected() { Fate::Rejected } else { Fate::Accepted });
+        }
+        if auth_events_of(&reader, &HashMap::new(), &event)?.is_none() {
+            self.fetch_auth_events(origin, version, &event).await?;
+        }
+        let mut missing_prev = event.prev_events().is_empty();
+        for prev in event.prev_events() {
+            missing_prev |= !Self::is_placed(&reader, prev)?;
+        }
+        let given = if missing_prev {
+            Some(self.fetch_state_before(origin, version, event.room_id(), event.event_id()).await?)
+        } else {
+            None
+        };
+        let room_id = event.room_id().to_owned();
+        self.rooms.write(&room_id, |writer| place_in(writer, &event, given.as_ref(), relay)).await.map(|(fate, _)| fate)
+    }
+}
+
+/// Checks 4 to 6, and the place.
+fn place_in(writer: &mut RoomWriter<'_>, event: &Pdu, given: Option<&State>, relay: bool) -> Result<Fate> {
+    if let Some(standing) = writer.reader.standing(event.key())?
+        && !standing.is_outlier()
+    {
+        return Ok(if standing.is_rejected() { Fate::Rejected } else { Fate::Accepted });
+    }
+    let before = match given {
+        Some(state) => writer.root_of(state)?,
+        None => state_after_all(writer, event.prev_events())?,
+    };
+    let fate = judge(writer, event, before)?;
+    if given.is_some() {
+        let row = room_key(writer.reader.room(), event.key().as_bytes());
+        writer.batch().put(tables::GAPS, &row, b"");
+    }
+    writer.place(event.clone(), before, fate, relay)?;
+    Ok(fate)
+}
+
+/// The state after all of these events, which have their places.
+pub(super) fn state_after_all(writer: &mut RoomWriter<'_>, events: &[String]) -> Result<Root> {
+    let mut roots = Vec::with_capacity(events.len());
+    for id in events {
+        if let Some(extremity) = writer.head.extremities.iter().find(|one| one.event_id == *id) {
+            roots.push(extremity.after);
+            continue;
+        }
+        let standing = writer
+            .reader
+            .standing(EventKey::of(id))?
+            .filter(|standing| !standing.is_outlier())
+            .ok_or_else(|| Error::new(502, "M_UNKNOWN", format!("The event {id} before it is missing.")))?;
+        roots.push(standing.after);
+    }
+    writer.resolve(&roots)
+}
+
+/// What becomes of an event of older history: the current state has no say.
+pub(super) fn judge_old(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Fate> {
+    if let Some(refused) = judge_before(writer, event, before)? {
+        return Ok(refused);
+    }
+    Ok(Fate::Accepted)
+}
+
+/// What becomes of an event with this state before it.
+pub(super) fn judge(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Fate> {
+    if let Some(refused) = judge_before(writer, event, before)? {
+        return Ok(refused);
+    }
+    // Check 6: by the current state.
+    if before != writer.head.root
+        && let Err(refusal) = auth::check(event, &needed(writer, writer.head.root, event)?)
+    {
+        tracing::info!(event = event.event_id(), %refusal, "soft-failed by the current state");
+        return Ok(Fate::SoftFailed);
+    }
+    Ok(Fate::Accepted)
+}
+
+/// Checks 4 and 5; `None` where they pass.
+fn judge_before(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Option<Fate>> {
+    // Check 4: by its own auth events.
+    let Some(cited) = auth_events_of(&writer.reader, &HashMap::new(), event)? else {
+        return Err(Error::new(502, "M_UNKNOWN", "Auth events of the event are missing."));
+    };
+    if let Err(refusal) = check_by_auth_events(&writer.reader, &HashMap::new(), event, &cited)? {
+        tracing::info!(event = event.event_id(), %refusal, "rejected by its auth events");
+        return Ok(Some(Fate::Rejected));
+    }
+    // Check 5: by the state before it.
+    if let Err(refusal) = auth::check(event, &needed(writer, before, event)?) {
+        tracing::info!(event = event.event_id(), %refusal, "rejected by the state before it");
+        return Ok(Some(Fate::Rejected));
+    }
+    Ok(None)
+}
+
+fn needed(writer: &RoomWriter<'_>, root: Root, event: &Pdu) -> Result<BTreeMap<(String, String), Pdu>> {
+    writer.auth_state(root, event.event_type(), event.sender(), event.state_key(), event.content())
+}

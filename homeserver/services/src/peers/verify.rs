@@ -1,0 +1,80 @@
+//! Signatures and hashes of events from other servers, many at once.
+
+use super::Peers;
+use federation::RawJson;
+use federation::keys::KeyRequest;
+use net::Timestamp;
+use state_res::room_version::RoomVersion;
+use state_res::sign::required_signers;
+use state_res::steps::{Checked, Received};
+use std::collections::BTreeSet;
+
+/// Events checked on one thread at a time.
+const CHUNK: usize = 200;
+
+impl Peers {
+    /// Checks 1 to 3 on receipt of a PDU, for many events: format, signatures, hashes. What does not pass is dropped.
+    pub(super) async fn check_all(&self, version: RoomVersion, room_id: &str, events: Vec<RawJson>) -> Vec<Checked> {
+        let mut received = Vec::with_capacity(events.len());
+        for json in events {
+            match Received::parse(version, json.as_bytes()) {
+                Ok(event) if event.event().room_id() == room_id => received.push(event),
+                Ok(event) => tracing::debug!(event = event.event().event_id(), "dropped: it belongs to another room"),
+                Err(error) => tracing::debug!(%error, "dropped: no valid event"),
+            }
+        }
+        self.check_received(version, received).await
+    }
+
+    /// Checks 2 and 3 for one event.
+    pub(super) async fn check_one(&self, version: RoomVersion, event: Received) -> Option<Checked> {
+        self.check_received(version, vec![event]).await.pop()
+    }
+
+    async fn check_received(&self, version: RoomVersion, received: Vec<Received>) -> Vec<Checked> {
+        let mut wanted: BTreeSet<KeyRequest> = BTreeSet::new();
+        for event in &received {
+            wanted.extend(keys_of(version, event));
+        }
+        let keys = self.ring.for_events(wanted).await;
+        let check = move |event: Received| {
+            let at = at(version, &event);
+            let id = event.event().event_id().to_owned();
+            match event.check(|server, key_id| keys.get(server, key_id, at)) {
+                Ok(checked) => Some(checked),
+                Err(error) => {
+                    tracing::debug!(event = %id, %error, "dropped: its signatures do not hold");
+                    None
+                }
+            }
+        };
+        if received.len() <= 8 {
+            return received.into_iter().filter_map(check).collect();
+        }
+        let check = std::sync::Arc::new(check);
+        let mut chunks = Vec::new();
+        let mut rest = received.into_iter().peekable();
+        while rest.peek().is_some() {
+            let chunk: Vec<Received> = rest.by_ref().take(CHUNK).collect();
+            let check = std::sync::Arc::clone(&check);
+            chunks.push(self.world().blocking(move || chunk.into_iter().filter_map(|event| check(event)).collect::<Vec<_>>()));
+        }
+        futures::future::join_all(chunks).await.into_iter().flatten().collect()
+    }
+}
+
+/// The time at which the keys must have been valid (room version 5 and later).
+fn at(version: RoomVersion, event: &Received) -> Option<Timestamp> {
+    let ts = u64::try_from(event.event().origin_server_ts()).unwrap_or(0);
+    version.rules().enforces_key_validity.then(|| Timestamp::from_millis(ts))
+}
+
+fn keys_of(version: RoomVersion, event: &Received) -> Vec<KeyRequest> {
+    let Ok(signers) = required_signers(event.event()) else { return Vec::new() };
+    event
+        .event()
+        .signatures()
+        .filter(|(server, key_id, _)| signers.contains(server) && key_id.starts_with("ed25519:"))
+        .map(|(server_name, key_id, _)| KeyRequest { server_name, key_id, at: at(version, event) })
+        .collect()
+}
