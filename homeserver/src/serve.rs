@@ -71,7 +71,9 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
     let metrics = Metrics::new(registry, store.clone(), Arc::clone(&connections));
     let client_routes =
         observed(client_api::router_with(Arc::clone(&services), health_router(store.clone())), Arc::clone(&observer));
-    let peer_routes = observed(Router::new(), observer);
+    let peer_routes = observed(Router::new(), observer)
+        // Where the server's name leads to the address of other servers, they look for this document there.
+        .route_service("/.well-known/matrix/server", client_routes.clone().into_service::<Body>());
 
     let socket = Socket::bind(data_dir.path())?;
     let commands = world.spawn("admin socket", socket.serve(world.clone(), Arc::clone(&services)));

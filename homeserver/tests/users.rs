@@ -170,7 +170,7 @@ fn the_shared_secret_makes_accounts() {
     };
     let fresh = nonce();
     let wrong = register(&fresh, &mac("close sesame", &[&fresh, "alice", "correct horse", "notadmin"]));
-    assert_eq!((wrong.status, &wrong.json()["errcode"]), (403, &json!("M_UNKNOWN")), "{wrong:?}");
+    assert_eq!(wrong.status, 403, "{wrong:?}");
     let fresh = nonce();
     let right = mac("open sesame", &[&fresh, "alice", "correct horse", "notadmin"]);
     let created = register(&fresh, &right);
