@@ -75,7 +75,8 @@ impl Limits {
         let full_at = shard.get(&bucket).copied().unwrap_or(now).max(now);
         let ahead = full_at.saturating_sub(now);
         if ahead > slack {
-            let wait = u64::try_from((ahead - slack).as_millis()).unwrap_or(u64::MAX).max(1);
+            // Rounded up: whoever waits that long gets through.
+            let wait = u64::try_from((ahead - slack).as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
             return Err(Error::limit_exceeded(format!("Too many {}; try again in {wait} ms.", limit.what), wait));
         }
         shard.put(bucket, full_at + limit.refill);
@@ -113,7 +114,7 @@ mod tests {
 
     fn limits(enabled: bool) -> (net::simulated::Simulation, Limits) {
         let simulation = net::simulated::Simulation::new(1);
-        let world = simulation.world("server");
+        let world = simulation.host("server").world();
         (simulation, Limits::new(world, enabled))
     }
 

@@ -4,7 +4,8 @@ use super::{Accounts, commit};
 use crate::{Error, Result, names, tables};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use state_res::ids::UserKey;
 use storage::{Batch, key};
@@ -23,10 +24,13 @@ pub struct SyncFilter {
     /// How events are written.
     pub event_format: EventFormat,
     /// Presence updates.
+    #[serde(deserialize_with = "object")]
     pub presence: EventFilter,
     /// Global account data.
+    #[serde(deserialize_with = "object")]
     pub account_data: EventFilter,
     /// Everything about rooms.
+    #[serde(deserialize_with = "object")]
     pub room: RoomFilter,
 }
 
@@ -200,6 +204,12 @@ pub fn matches(pattern: &str, text: &str) -> bool {
         Some(end) => rest.ends_with(end),
         None => rest.is_empty(),
     }
+}
+
+/// Reads a struct from an object only; serde would take an array as well.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let members = Map::deserialize(deserializer)?;
+    T::deserialize(Value::Object(members)).map_err(D::Error::custom)
 }
 
 fn check_rooms(at: &str, rooms: Option<&[String]>, not_rooms: &[String]) -> Result<()> {

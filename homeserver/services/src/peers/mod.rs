@@ -2,15 +2,18 @@
 
 mod backfill;
 mod fetch;
+mod history;
 mod invite;
 mod join;
 mod key_store;
+mod membership;
 mod outliers;
 mod questions;
 mod queue_store;
 mod receive;
 mod verify;
 
+pub use history::{DEFAULT_PAGE, MessagesRequest, RelationsRequest};
 pub use key_store::StoredKeys;
 pub use queue_store::StoredQueue;
 
