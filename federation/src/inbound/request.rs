@@ -275,6 +275,10 @@ async fn verify(
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // Serde would read a struct from a list too.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::bad_json("The body is not a JSON object."));
+    }
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => ApiError::bad_json(format!("The body is not of the right form: {error}.")),
         _ => ApiError::not_json(format!("The body is not JSON: {error}.")),

@@ -108,6 +108,7 @@ impl Queues {
         let edus: Vec<RawJson> = edus.iter().map(Edu::to_raw).collect();
         let in_flight = InFlight {
             txn_id: selected.txn_id(name, &edus, self.inner.world.random_bytes()),
+            may_have_arrived: false,
             through: selected.through,
             formed_at: self.inner.world.now().millis(),
             items,
@@ -139,7 +140,8 @@ impl Queues {
         {
             // The same transaction goes out again, and is known to the peer by its id.
             tracing::error!(%error, destination = name, "cannot delete what has been sent");
-            self.inner.with(name, |destination| destination.in_flight = Some(attempt.in_flight));
+            let in_flight = InFlight { may_have_arrived: true, ..attempt.in_flight };
+            self.inner.with(name, |destination| destination.in_flight = Some(in_flight));
             self.wait_for_store(name);
             return Next::Stop;
         }
@@ -181,16 +183,17 @@ impl Queues {
             destination.back_off = Some(back_off);
             // Nobody who is down needs to hear that we are up; when it comes back, it will ask or be asked for something.
             destination.is_to_hear = false;
-            if is_refusal || error.is_unsent() {
-                // It has not taken it, so that the next transaction may be another one.
+            let mut in_flight = attempt.in_flight;
+            in_flight.may_have_arrived |= !error.is_unsent();
+            if is_refusal {
+                // It has not taken it, and would not take it again.
                 destination.in_flight = None;
-                if !is_refusal {
-                    let before = destination.news.len();
-                    destination.news.put_back(attempt.in_flight.items);
-                    self.inner.count_news(before, destination.news.len());
-                }
+            } else if in_flight.may_have_arrived {
+                destination.in_flight = Some(in_flight);
             } else {
-                destination.in_flight = Some(attempt.in_flight);
+                let before = destination.news.len();
+                destination.news.put_back(in_flight.items);
+                self.inner.count_news(before, destination.news.len());
             }
         });
         Next::Stop

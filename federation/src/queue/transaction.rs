@@ -16,10 +16,12 @@ pub const MAX_TRANSACTION_BYTES: usize = 2 * 1024 * 1024;
 /// How many rows are read for one transaction.
 pub(super) const MAX_ROWS: usize = MAX_PDUS + MAX_EDUS;
 
-/// A transaction whose outcome is open: sent again, it has to be the same under the same id.
+/// A transaction under way. If its outcome is open, it has to be the same under the same id when it is sent again.
 #[derive(Clone, Debug)]
 pub(super) struct InFlight {
     pub(super) txn_id: String,
+    /// Whether it may have arrived some time.
+    pub(super) may_have_arrived: bool,
     /// The last row in it, and how many rows there are up to there.
     pub(super) through: Option<(RowId, usize)>,
     /// When it was formed, in milliseconds since the Unix epoch.
