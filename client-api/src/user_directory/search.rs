@@ -14,7 +14,7 @@ async fn handle(
     Authenticated(session): Authenticated,
     Json(request): Json<Request>,
 ) -> Result<Reply<SearchResults>> {
-    Ok(Reply(app.accounts.search_users(&session.user_id, &request.search_term, request.limit).await?))
+    Ok(Reply(app.search_users(&session.user_id, &request.search_term, request.limit).await?))
 }
 
 pub(crate) fn route(router: Router) -> Router {

@@ -1,16 +1,28 @@
 //! Client-server API, "User Directory".
 
-use super::{Accounts, profile};
-use crate::{Result, limits, tables};
+use super::profile;
+use crate::{
+    Result, Services, limits,
+    names::server_of,
+    rooms::{Membership, Rooms, memberships},
+    tables,
+};
 use serde::Serialize;
-use storage::Snapshot;
+use serde_json::{Map, Value};
+use state_res::ids::{RoomKey, UserKey};
+use std::collections::BTreeSet;
+use storage::{Snapshot, key};
 
 /// Results where the client names no number.
 const DEFAULT_RESULTS: usize = 10;
 /// Results at most.
 const MAX_RESULTS: usize = 100;
-/// Profiles looked at by one search.
-const MAX_SCANNED: usize = 200_000;
+/// Profiles of our users looked at by one search.
+const MAX_SCANNED_PROFILES: usize = 200_000;
+/// Rooms of each kind (joined, published) whose members are looked at.
+const MAX_SCANNED_ROOMS: usize = 500;
+/// Members of rooms looked at by one search.
+const MAX_SCANNED_MEMBERS: usize = 20_000;
 /// Bytes of a search term that count.
 const MAX_TERM_BYTES: usize = 256;
 
@@ -36,35 +48,95 @@ pub struct SearchResults {
     pub limited: bool,
 }
 
-impl Accounts {
-    /// Users of this server whose user id or display name has `term` in it, whatever the case; names that begin with it
-    /// come first.
+impl Services {
+    /// Users whose user id or display name has `term` in it, whatever the case; names that begin with it come first. All
+    /// users of this server are looked at, and those of other servers who share a room with the searcher or are in a
+    /// published room.
     ///
     /// # Errors
     ///
     /// 429; 500 if the store fails.
     pub async fn search_users(&self, searcher: &str, term: &str, limit: Option<u64>) -> Result<SearchResults> {
-        self.limits.take(&limits::SEARCH_BY_USER, searcher)?;
+        self.accounts.limits.take(&limits::SEARCH_BY_USER, searcher)?;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_RESULTS).min(MAX_RESULTS);
         let term = term[..term.floor_char_boundary(MAX_TERM_BYTES)].trim().to_lowercase();
-        self.store.read(move |snapshot| search(snapshot, &term, limit)).await
+        let (rooms, searcher) = (self.rooms.clone(), UserKey::of(searcher));
+        let epoch = rooms.deps().caches.redactions();
+        let search = move |snapshot: &Snapshot| {
+            let mut found = Found { term, users: Vec::new() };
+            add_local_users(&mut found, snapshot)?;
+            add_remote_users(&mut found, snapshot, &rooms, epoch, searcher)?;
+            Ok(found.results(limit))
+        };
+        self.store.read(search).await
     }
 }
 
-fn search(snapshot: &Snapshot, term: &str, limit: usize) -> Result<SearchResults> {
-    let mut found = Vec::new();
-    for row in snapshot.scan_prefix(tables::PROFILES, &[]).take(MAX_SCANNED) {
-        let record = profile::parse(&row?.1)?;
-        let text = |field| record.profile.get(field).and_then(serde_json::Value::as_str).map(str::to_owned);
-        let user =
-            FoundUser { display_name: text("displayname"), avatar_url: text("avatar_url"), user_id: record.user_id };
-        if let Some(rank) = rank(&user, term) {
-            found.push((rank, user));
+/// Users who fit, with how well they do.
+struct Found {
+    term: String,
+    users: Vec<(u8, FoundUser)>,
+}
+
+impl Found {
+    fn add(&mut self, user: FoundUser) {
+        if let Some(rank) = rank(&user, &self.term) {
+            self.users.push((rank, user));
         }
     }
-    found.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.user_id.cmp(&right.user_id)));
-    let limited = found.len() > limit;
-    Ok(SearchResults { results: found.into_iter().take(limit).map(|(_, user)| user).collect(), limited })
+
+    fn results(mut self, limit: usize) -> SearchResults {
+        self.users.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.user_id.cmp(&right.user_id)));
+        let limited = self.users.len() > limit;
+        SearchResults { results: self.users.into_iter().take(limit).map(|(_, user)| user).collect(), limited }
+    }
+}
+
+fn add_local_users(found: &mut Found, snapshot: &Snapshot) -> Result<()> {
+    for row in snapshot.scan_prefix(tables::PROFILES, &[]).take(MAX_SCANNED_PROFILES) {
+        let record = profile::parse(&row?.1)?;
+        found.add(user(record.user_id, &record.profile));
+    }
+    Ok(())
+}
+
+/// Members of rooms that the searcher has joined, or that are published.
+fn add_remote_users(
+    found: &mut Found,
+    snapshot: &Snapshot,
+    rooms: &Rooms,
+    epoch: u64,
+    searcher: UserKey,
+) -> Result<()> {
+    let joined = memberships::of_user(snapshot, searcher)?;
+    let joined = joined.into_iter().filter(|row| row.membership == Membership::Join).map(|row| row.room);
+    let mut visible: BTreeSet<RoomKey> = joined.take(MAX_SCANNED_ROOMS).collect();
+    for row in snapshot.scan_prefix(tables::DIRECTORY, &[]).take(MAX_SCANNED_ROOMS) {
+        visible.insert(RoomKey::from_bytes(key::Reader::new(&row?.0).id16()?));
+    }
+    let (mut seen, mut scanned) = (BTreeSet::new(), 0);
+    for room in visible {
+        let reader = rooms.reader_at(snapshot.clone(), epoch, room);
+        for member in reader.members()? {
+            scanned += 1;
+            if scanned > MAX_SCANNED_MEMBERS {
+                return Ok(());
+            }
+            let local = server_of(&member.user_id).is_none_or(|server| server == rooms.deps().server_name);
+            if local || member.membership != Membership::Join || !seen.insert(member.user_id.clone()) {
+                continue;
+            }
+            if let Some(event) = reader.pdu(member.event)? {
+                found.add(user(member.user_id, event.content()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn user(user_id: String, fields: &Map<String, Value>) -> FoundUser {
+    let text = |field| fields.get(field).and_then(Value::as_str).map(str::to_owned);
+    FoundUser { display_name: text("displayname"), avatar_url: text("avatar_url"), user_id }
 }
 
 /// How well a user fits, the smaller the better: the name itself, its beginning, the beginning of a word in it,
