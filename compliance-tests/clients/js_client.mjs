@@ -100,21 +100,24 @@ async function take(answer) {
     if (mine.order.length === 0) {
       mine.start = timeline.prev_batch ?? null;
     } else if (timeline.limited && timeline.prev_batch) {
-      mine.append(await gap(roomId, mine, timeline.prev_batch));
+      const own = new Set(timeline.events.map((event) => event.event_id));
+      mine.append((await gap(roomId, mine, timeline.prev_batch)).filter((id) => !own.has(id)));
     }
     mine.append((timeline.events ?? []).map((event) => event.event_id));
   }
 }
 
-/** The events between what is known and a `limited` timeline, oldest first. */
+/**
+ * The events between what is known and a `limited` timeline, oldest first. A server's history may be in another order than
+ * its syncs, so a known event is not the end of the gap; a whole page of them is.
+ */
 async function gap(roomId, mine, token) {
   const missing = [];
   while (token) {
     const page = await pageBefore(roomId, token, PAGE);
-    for (const id of page.ids) {
-      if (mine.known.has(id)) return missing.reverse();
-      missing.push(id);
-    }
+    const fresh = page.ids.filter((id) => !mine.known.has(id));
+    missing.push(...fresh);
+    if (page.ids.length > 0 && fresh.length === 0) break;
     token = page.end;
   }
   return missing.reverse();
@@ -339,7 +342,13 @@ const commands = {
         return found.length >= args.count;
       });
     } catch (error) {
-      throw new Error(`${found.length} of ${args.count} messages "${args.prefix}", ${locked} undecryptable: ${error.message}`);
+      const order = timelines.get(args.room)?.order ?? [];
+      const absent = order.filter((id) => !events.has(id)).length;
+      const closed = (await seen(args.room)).filter((event) => event.getType() === "m.room.encrypted").length;
+      throw new Error(
+        `${found.length} of ${args.count} messages "${args.prefix}", ${locked} undecryptable; ` +
+          `${order.length} events known, ${absent} of them not in the library, ${closed} still encrypted: ${error.message}`,
+      );
     }
     return { messages: found.map(describe) };
   },

@@ -22,6 +22,21 @@ POLL_SECONDS = 0.1
 SYNC_TIMEOUT_MS = 30_000
 
 
+def keep_the_better_session(store, session, add=nio.crypto.memorystores.GroupSessionStore.add):
+    """Does not let a room key replace one that can decrypt more.
+
+    matrix-js-sdk may share a key again, from a later message on. The library takes whichever came last, and loses the first
+    messages with it.
+    """
+    known = store.get(session.room_id, session.sender_key, session.id)
+    if known is not None and known.first_known_index <= session.first_known_index:
+        return False
+    return add(store, session)
+
+
+nio.crypto.memorystores.GroupSessionStore.add = keep_the_better_session
+
+
 class Failed(Exception):
     """A request that the server refused, or a wait that ended in vain."""
 
@@ -148,7 +163,9 @@ class Client:
         mine = self.timelines.setdefault(room_id, Timeline())
         if timeline.limited and timeline.prev_batch:
             if mine.order:
-                mine.append(await self._gap(room_id, mine, timeline.prev_batch))
+                own = {event.event_id for event in timeline.events}
+                missing = await self._gap(room_id, mine, timeline.prev_batch)
+                mine.append([event for event in missing if event.event_id not in own])
             else:
                 mine.start = timeline.prev_batch
         elif not mine.order:
@@ -156,14 +173,18 @@ class Client:
         mine.append(timeline.events)
 
     async def _gap(self, room_id, mine, token):
-        """The events between what is known and a `limited` timeline, oldest first."""
+        """The events between what is known and a `limited` timeline, oldest first.
+
+        A server's history may be in another order than its syncs, so a known event is not the end of the gap; a whole page
+        of them is.
+        """
         missing = []
         while token:
             page = await self._page(room_id, token, PAGE)
-            for event in page.chunk:
-                if event.event_id in mine.events:
-                    return missing[::-1]
-                missing.append(event)
+            fresh = [event for event in page.chunk if event.event_id not in mine.events]
+            missing.extend(fresh)
+            if page.chunk and not fresh:
+                break
             token = page.end
         return missing[::-1]
 

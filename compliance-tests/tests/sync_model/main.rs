@@ -6,7 +6,7 @@
 //! round each device's view must equal the history that the server shows, and each acknowledged write must be in it once.
 //!
 //! `MODEL_SEED` repeats a run's choices, `MODEL_ROUNDS` changes how many rounds there are. `RIG_A` and `RIG_B` put another
-//! program in a place.
+//! program in a place. With `MODEL_SERVERS=1` everybody is on one server, which makes a failure easier to understand.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -84,14 +84,17 @@ fn two_devices_never_see_a_gap_a_duplicate_or_a_reordering() {
 }
 
 async fn run(network: &Network, servers: &mut Vec<Server>, seed: u64, rounds: u64) -> Result<Counts> {
-    for (label, variable, host) in [("a", "RIG_A", "localhost"), ("b", "RIG_B", "127.0.0.1")] {
+    let places = [("a", "RIG_A", "localhost"), ("b", "RIG_B", "127.0.0.1")];
+    let count = if std::env::var("MODEL_SERVERS").is_ok_and(|count| count == "1") { 1 } else { places.len() };
+    for (label, variable, host) in &places[..count] {
         let kind = Kind::from_env(variable, Kind::Causeway)?;
-        servers.push(Server::new(network, label, kind, ServerOptions { host: host.to_owned(), ..Default::default() })?);
+        let options = ServerOptions { host: (*host).to_owned(), federates: count > 1, ..Default::default() };
+        servers.push(Server::new(network, label, kind, options)?);
     }
     for server in servers.iter_mut() {
         server.start().await?;
     }
-    let (a, b) = (servers[0].api(), servers[1].api());
+    let (a, b) = (servers[0].api(), servers[count - 1].api());
     let user = a.register("two-devices", PASSWORD).await?;
     let second = a.login("two-devices", PASSWORD).await?;
     let local: Vec<Api> = vec![a.register("writer-1", PASSWORD).await?, a.register("writer-2", PASSWORD).await?];
