@@ -8,6 +8,7 @@ pub mod config;
 pub mod devices;
 pub mod ephemeral;
 pub mod error;
+pub mod keys;
 pub mod limits;
 pub mod names;
 pub mod outbox;
@@ -21,6 +22,7 @@ pub use config::Config;
 pub use error::{Error, Result};
 
 use accounts::Accounts;
+use keys::Keys;
 use net::World;
 use rooms::Rooms;
 use state_res::sign::SigningKey;
@@ -40,6 +42,8 @@ pub struct Services {
     pub accounts: Arc<Accounts>,
     /// Rooms: events, state, membership.
     pub rooms: Rooms,
+    /// Keys, device lists, to-device messages.
+    pub keys: Arc<Keys>,
     /// Cancelled when the server ends: whoever waits answers at once, whoever works on stops at the next safe place.
     pub stopping: CancellationToken,
 }
@@ -52,9 +56,11 @@ impl Services {
         let accounts = Arc::new(Accounts::new(store.clone(), world.clone(), config.clone()));
         let rooms =
             Rooms::new(store.clone(), world.clone(), &config.server_name, signing_key, accounts.clone());
+        let keys = Arc::new(Keys::new(store.clone(), world.clone(), &config.server_name, rooms.clone()));
         Arc::new(Self {
             accounts,
             rooms,
+            keys,
             config,
             world,
             store,

@@ -99,6 +99,40 @@ tables! {
     RECEIPTS_BY_POSITION = 81, Append, "room, pos, ord" => "user id, kind, thread, event id, ts";
     /// Unread counts up to a position.
     UNREAD = 82, Point, "user, room" => "counted up to, counts";
+
+    // Keys, device lists and to-device messages: 100–119.
+    /// Identity keys of our users' devices, with the signatures of their owner.
+    DEVICE_KEYS = 100, Range, "user, device id" => "device keys";
+    /// One-time keys in the order in which they were uploaded. A key that is handed out goes.
+    ONE_TIME_KEYS = 101, Range, "user, device id, algorithm, number, key id" => "key";
+    /// One-time keys that were handed out, so that a repeated upload does not bring them back.
+    CLAIMED_KEYS = 102, Range, "user, device id, algorithm, number, key id" => "digest of the key";
+    /// Fallback keys, one per algorithm.
+    FALLBACK_KEYS = 103, Range, "user, device id, algorithm" => "key id, key";
+    /// Where those who upload and claim a device's keys meet; sync reads the counts here.
+    KEY_STATE = 104, Point, "user, device id" => "revision, next number, counts, used fallback keys";
+    /// Cross-signing keys of our users and of those of other servers whose device lists are cached.
+    CROSS_SIGNING_KEYS = 105, Range, "user, usage" => "key";
+    /// Signatures of others' master keys, which only the signer sees.
+    KEY_SIGNATURES = 106, Range, "signed user, key id, signer, signing key id" => "signature";
+    /// How many updates of each of our users' device lists there were: `stream_id` of the last.
+    DEVICE_LISTS = 107, Point, "user" => "number";
+    /// Changes of device lists by position, for sync; one row per user.
+    DEVICE_LIST_CHANGES = 108, Range, "pos, subject" => "user id, the only user who is told (or nothing)";
+    /// Where in the log the row of each subject is.
+    DEVICE_LIST_POSITIONS = 109, Point, "subject" => "pos";
+    /// Cached device lists of users of other servers.
+    REMOTE_DEVICE_LISTS = 110, Range, "user" => "user id, updates seen, whether it is stale, as of which position";
+    /// Devices of those lists.
+    REMOTE_DEVICES = 111, Range, "user, device id" => "device keys, display name";
+    /// Messages that wait for a device of ours.
+    TO_DEVICE = 112, Append, "user, device id, pos, ord" => "event";
+    /// To-device EDUs received, by day, so that one that comes twice counts once.
+    TO_DEVICE_RECEIVED = 113, Range, "day, server name, message id" => "progress";
+    /// Room key backups, deleted ones too.
+    BACKUP_VERSIONS = 114, Range, "user, version" => "algorithm, auth data, etag, count, deleted";
+    /// Room keys of backups.
+    BACKUP_KEYS = 115, Range, "user, version, room id, session id" => "key";
 }
 
 /// The schema of this version of the server.

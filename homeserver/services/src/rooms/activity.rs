@@ -132,6 +132,20 @@ impl UserRooms {
         self.epoch.load(Ordering::Acquire)
     }
 
+    /// The rooms of a user at a snapshot, from memory if they are known and have not changed since it was taken.
+    pub fn peek(&self, snapshot: &Snapshot, user: UserKey) -> Result<Arc<Vec<UserRoom>>> {
+        {
+            let mut inner = self.inner.lock();
+            if !inner.open.contains_key(&user)
+                && let Some(rooms) = inner.known.get(&user)
+                && rooms.iter().all(|room| room.position <= snapshot.position())
+            {
+                return Ok(Arc::clone(rooms));
+            }
+        }
+        memberships::of_user(snapshot, user).map(Arc::new)
+    }
+
     /// The rooms of a user at a snapshot that was taken when [`Self::epoch`] was `epoch`.
     pub fn of(&self, snapshot: &Snapshot, epoch: u64, user: UserKey) -> Result<Arc<Vec<UserRoom>>> {
         {

@@ -1,0 +1,188 @@
+//! Telling those who share a room with a user that their devices or keys changed: our users through sync, other servers
+//! through EDUs (server-server API, "Device Management").
+
+use crate::error::Result;
+use crate::names::server_of;
+use crate::rooms::{self, Membership, memberships};
+use crate::{outbox, tables};
+use federation::Edu;
+use federation::edu::{DeviceListUpdate, SigningKeyUpdate};
+use serde_json::Value;
+use state_res::ids::UserKey;
+use std::collections::BTreeSet;
+use storage::{Batch, Snapshot, Version, key};
+
+/// Bytes of EDUs that one batch may carry, which leaves room for what it announces.
+const MAX_EDU_BYTES: usize = 512 * 1024;
+
+/// What happened to one of our users' devices or keys.
+pub(crate) enum Update {
+    /// A device has these identity keys now.
+    Device {
+        /// Which.
+        device_id: String,
+        /// Its keys.
+        keys: Value,
+    },
+    /// A device with identity keys is gone.
+    Removed {
+        /// Which.
+        device_id: String,
+    },
+    /// The public cross-signing keys are these now.
+    CrossSigning {
+        /// The master key.
+        master: Option<Value>,
+        /// The self-signing key.
+        self_signing: Option<Value>,
+    },
+}
+
+/// Adds to `batch` that everybody who shares a room with this user of ours learns of `updates`. The batch conflicts with others
+/// that announce something of the same user, so that the numbers of the EDUs have no gap.
+///
+/// # Errors
+///
+/// 500 if the store fails.
+pub(crate) fn announce(batch: &mut Batch, snapshot: &Snapshot, user_id: &str, updates: Vec<Update>) -> Result<()> {
+    if updates.is_empty() {
+        return Ok(());
+    }
+    let user = UserKey::of(user_id);
+    record_change(batch, snapshot, user_id, None)?;
+    let mut servers = BTreeSet::new();
+    for room in memberships::of_user(snapshot, user)? {
+        if room.membership != Membership::Join {
+            continue;
+        }
+        batch.topic(rooms::topic(room.room));
+        for row in snapshot.scan_prefix(tables::ROOM_SERVERS, room.room.as_bytes()) {
+            let (row, _) = row?;
+            if let Some(name) = row.get(16..).and_then(|name| std::str::from_utf8(name).ok()) {
+                servers.insert(name.to_owned());
+            }
+        }
+    }
+    if let Some(own) = server_of(user_id) {
+        servers.remove(own);
+    }
+    let before = stream_id(snapshot, user)?;
+    let (edus, after) = edus(user_id, before, updates, servers.len());
+    if after != before {
+        write_stream_id(batch, user, before, after);
+    }
+    let (mut bytes, mut told) = (0, 0);
+    for server in &servers {
+        bytes += edus.iter().map(|edu| edu.len() + server.len() + ROW_OVERHEAD).sum::<usize>();
+        if bytes > MAX_EDU_BYTES {
+            let left_out = servers.len() - told;
+            tracing::warn!(user_id, left_out, "too many servers to tell all of them that a device list changed");
+            break;
+        }
+        for (ordinal, edu) in (0_u16..).zip(&edus) {
+            outbox::put_edu(batch, server, ordinal, edu);
+        }
+        told += 1;
+    }
+    Ok(())
+}
+
+/// What a row of the outbox costs beside its EDU and its destination.
+const ROW_OVERHEAD: usize = 40;
+
+/// The EDUs as JSON, and the number of the last.
+fn edus(user_id: &str, before: u64, updates: Vec<Update>, servers: usize) -> (Vec<Vec<u8>>, u64) {
+    let mut last = before;
+    let mut edus = Vec::new();
+    let mut device = None;
+    for update in updates {
+        let (device_id, keys, deleted) = match update {
+            Update::Device { device_id, keys } => (device_id, Some(keys), None),
+            Update::Removed { device_id } => (device_id, None, Some(true)),
+            Update::CrossSigning { master, self_signing } => {
+                let edu =
+                    SigningKeyUpdate { user_id: user_id.to_owned(), master_key: master, self_signing_key: self_signing };
+                edus.push(Edu::SigningKeyUpdate(edu).to_raw().as_bytes().to_vec());
+                continue;
+            }
+        };
+        let edu = device_edu(user_id, &device_id, last, last + 1, keys, deleted);
+        last += 1;
+        edus.push(edu);
+        device = Some(device_id);
+    }
+    let bytes: usize = edus.iter().map(|edu| edu.len() + ROW_OVERHEAD).sum();
+    if let Some(device_id) = device
+        && bytes * servers > MAX_EDU_BYTES
+    {
+        // One small update that follows one nobody has seen: it makes its receivers ask for the whole list.
+        let edu = device_edu(user_id, &device_id, last + 1, last + 2, None, None);
+        return (vec![edu], last + 2);
+    }
+    (edus, last)
+}
+
+fn device_edu(
+    user_id: &str,
+    device_id: &str,
+    before: u64,
+    number: u64,
+    keys: Option<Value>,
+    deleted: Option<bool>,
+) -> Vec<u8> {
+    let update = DeviceListUpdate {
+        user_id: user_id.to_owned(),
+        device_id: device_id.to_owned(),
+        // What a user calls a device stays on this server.
+        device_display_name: None,
+        stream_id: i64::try_from(number).unwrap_or(i64::MAX),
+        prev_id: if before == 0 { Vec::new() } else { vec![i64::try_from(before).unwrap_or(i64::MAX)] },
+        deleted,
+        keys,
+    };
+    Edu::DeviceListUpdate(update).to_raw().as_bytes().to_vec()
+}
+
+/// The number of the last update of a local user's device list; 0 before the first.
+pub(super) fn stream_id(snapshot: &Snapshot, user: UserKey) -> Result<u64> {
+    match snapshot.get(tables::DEVICE_LISTS, user.as_bytes())? {
+        Some(row) => Ok(key::Reader::new(&row).u64()?),
+        None => Ok(0),
+    }
+}
+
+fn write_stream_id(batch: &mut Batch, user: UserKey, before: u64, after: u64) {
+    let row = |number| key::Writer::new().u64(number).finish();
+    match before {
+        0 => batch.require_absent(tables::DEVICE_LISTS, user.as_bytes()),
+        _ => batch.require_version(tables::DEVICE_LISTS, user.as_bytes(), Version::of(&row(before))),
+    };
+    batch.put(tables::DEVICE_LISTS, user.as_bytes(), &row(after));
+}
+
+/// Adds to `batch` that the device list of a user, ours or another server's, changed, for the syncs of those who share a room with
+/// them; with an `observer`, for that user's syncs alone.
+pub(super) fn record_change(
+    batch: &mut Batch,
+    snapshot: &Snapshot,
+    user_id: &str,
+    observer: Option<&str>,
+) -> Result<()> {
+    let subject = match observer {
+        None => UserKey::of(user_id),
+        // No user id contains this character.
+        Some(observer) => UserKey::of(&format!("{user_id}\0{observer}")),
+    };
+    if let Some(former) = snapshot.get(tables::DEVICE_LIST_POSITIONS, subject.as_bytes())? {
+        let former = key::Reader::new(&former).u64()?;
+        let former = key::Writer::new().u64(former).id16(subject.as_bytes()).finish();
+        batch.delete(tables::DEVICE_LIST_CHANGES, &former);
+    }
+    let position = key::Writer::new().position_slot().finish_positioned();
+    batch.put_at_position(tables::DEVICE_LIST_POSITIONS, subject.as_bytes().as_slice(), position);
+    let row = key::Writer::new().position_slot().id16(subject.as_bytes()).finish_positioned();
+    let value = key::Writer::new().str(user_id).str(observer.unwrap_or_default()).finish();
+    batch.put_at_position(tables::DEVICE_LIST_CHANGES, row, value);
+    batch.topic(rooms::user_topic(UserKey::of(observer.unwrap_or(user_id))));
+    Ok(())
+}

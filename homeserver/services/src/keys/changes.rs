@@ -1,0 +1,172 @@
+//! Whose device lists a user has to ask for again, and whose they can forget (client-server API, "Tracking the device list
+//! for a user").
+
+use crate::error::Result;
+use crate::rooms::memberships::UserRoom;
+use crate::rooms::{Membership, RoomReader, Rooms};
+use crate::tables;
+use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
+use state_res::tree;
+use std::collections::BTreeSet;
+use storage::{Position, Snapshot, key};
+
+/// From this many changed users on, members are read room by room instead of user by user.
+const MANY: usize = 64;
+/// Events read through this number are not put into the caches: it is no number of redactions.
+const UNCACHED: u64 = u64::MAX;
+
+/// Users whose device list changed after `since` and up to `until` or who share a room with the user only since then, and users
+/// who share none any more. `until` is the snapshot's position.
+pub(super) fn device_lists(
+    rooms: &Rooms,
+    snapshot: &Snapshot,
+    user_id: &str,
+    since: Position,
+    until: Position,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let own = UserKey::of(user_id);
+    let mine = rooms.deps().user_rooms.peek(snapshot, own)?;
+    let joined: Vec<RoomKey> =
+        mine.iter().filter(|row| row.membership == Membership::Join).map(|row| row.room).collect();
+
+    let mut changed = BTreeSet::new();
+    let updated = updated(snapshot, user_id, since, until, &mut changed)?;
+    changed.extend(sharing(rooms, snapshot, &joined, updated)?);
+
+    let mut gone = BTreeSet::new();
+    for row in mine.iter() {
+        look_at_room(rooms, snapshot, row, since, until, user_id, &mut changed, &mut gone)?;
+    }
+    let gone: BTreeSet<String> = gone.into_iter().filter(|user| !changed.contains(user)).collect();
+    let still = if gone.is_empty() { BTreeSet::new() } else { sharing(rooms, snapshot, &joined, gone.clone())? };
+    let left = gone.into_iter().filter(|user| !still.contains(user)).collect();
+    Ok((changed.into_iter().collect(), left))
+}
+
+/// Users whose lists changed. Those about whom only this user is told, and the user, go to `certain` at once.
+fn updated(
+    snapshot: &Snapshot,
+    user_id: &str,
+    since: Position,
+    until: Position,
+    certain: &mut BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
+    let start = since.saturating_add(1).to_be_bytes().to_vec();
+    let end = until.saturating_add(1).to_be_bytes().to_vec();
+    let mut updated = BTreeSet::new();
+    for row in snapshot.scan(tables::DEVICE_LIST_CHANGES, start..end) {
+        let (_, value) = row?;
+        let mut value = key::Reader::new(&value);
+        let (user, observer) = (value.str()?, value.str()?);
+        if user == user_id || observer == user_id {
+            certain.insert(user);
+        } else if observer.is_empty() {
+            updated.insert(user);
+        }
+    }
+    Ok(updated)
+}
+
+/// Those of `users` who are joined to one of these rooms now.
+fn sharing(
+    rooms: &Rooms,
+    snapshot: &Snapshot,
+    joined: &[RoomKey],
+    users: BTreeSet<String>,
+) -> Result<BTreeSet<String>> {
+    let mut sharing = BTreeSet::new();
+    if users.len() >= MANY {
+        for room in joined {
+            for member in reader(rooms, snapshot, *room).members()? {
+                if member.membership == Membership::Join && users.contains(&member.user_id) {
+                    sharing.insert(member.user_id);
+                }
+            }
+        }
+        return Ok(sharing);
+    }
+    for user_id in users {
+        if shares_one(rooms, snapshot, joined, &user_id)? {
+            sharing.insert(user_id);
+        }
+    }
+    Ok(sharing)
+}
+
+fn shares_one(rooms: &Rooms, snapshot: &Snapshot, joined: &[RoomKey], user_id: &str) -> Result<bool> {
+    let user = UserKey::of(user_id);
+    for room in joined {
+        let member = reader(rooms, snapshot, *room).member(user)?;
+        if member.is_some_and(|member| member.membership == Membership::Join) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Joins and leaves in one of the user's rooms.
+#[allow(clippy::too_many_arguments)]
+fn look_at_room(
+    rooms: &Rooms,
+    snapshot: &Snapshot,
+    row: &UserRoom,
+    since: Position,
+    until: Position,
+    user_id: &str,
+    came: &mut BTreeSet<String>,
+    went: &mut BTreeSet<String>,
+) -> Result<()> {
+    let is_joined = row.membership == Membership::Join;
+    let is_news = row.position > since;
+    if !is_joined && !is_news {
+        return Ok(());
+    }
+    if !is_news && !rooms.deps().activity.may_have_changed(snapshot, row.room, since)? {
+        return Ok(());
+    }
+    let reader = reader(rooms, snapshot, row.room);
+    let before = reader.root_at(since)?;
+    let was_joined = !is_news || reader.membership_in(before, user_id)? == Some(Membership::Join);
+    let now_joined = |came: &mut BTreeSet<String>| -> Result<()> {
+        let members = reader.members()?.into_iter().filter(|member| member.membership == Membership::Join);
+        came.extend(members.map(|member| member.user_id).filter(|member| member != user_id));
+        Ok(())
+    };
+    match (was_joined, is_joined) {
+        (false, false) => return Ok(()),
+        (false, true) => return now_joined(came),
+        // Those who are in it still, and below those who went in the meantime.
+        (true, false) => now_joined(went)?,
+        (true, true) => {}
+    }
+    let after = reader.root_at(until)?;
+    if before == after {
+        return Ok(());
+    }
+    let members = StateKeyId::type_prefix("m.room.member");
+    for change in tree::diff(&reader, before, after)? {
+        if !change.key.as_bytes().starts_with(&members) {
+            continue;
+        }
+        let left = member(&reader, change.left)?;
+        let right = member(&reader, change.right)?;
+        match (left, right) {
+            (Some(user), None) if user != user_id => went.insert(user),
+            (None, Some(user)) if is_joined && user != user_id => came.insert(user),
+            _ => false,
+        };
+    }
+    Ok(())
+}
+
+/// The user whose join this event is; `None` if it is no join.
+fn member(reader: &RoomReader, event: Option<EventKey>) -> Result<Option<String>> {
+    let Some(event) = event else { return Ok(None) };
+    let pdu = reader.required(event)?;
+    let joined = Membership::of(&pdu) == Membership::Join;
+    Ok(pdu.state_key().filter(|_| joined).map(str::to_owned))
+}
+
+fn reader(rooms: &Rooms, snapshot: &Snapshot, room: RoomKey) -> RoomReader {
+    rooms.reader_at(snapshot.clone(), UNCACHED, room)
+}

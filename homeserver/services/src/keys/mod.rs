@@ -1,0 +1,116 @@
+//! End-to-end encryption, as far as servers see it: device keys, one-time keys, cross-signing, device lists, to-device
+//! messages, room key backups (client-server API, "End-to-End Encryption", "Send-to-Device messaging").
+//!
+//! One file per concern; each adds its methods to [`Keys`].
+
+pub(crate) mod announce;
+mod changes;
+mod state;
+mod to_device;
+
+pub use to_device::{MAX_MESSAGE_BYTES, ToDeviceMessages};
+
+use crate::error::Result;
+use crate::rooms::Rooms;
+use crate::sync::DeviceFeed;
+use async_trait::async_trait;
+use federation::Client;
+use lru::LruCache;
+use net::World;
+use parking_lot::Mutex;
+use state_res::ids::UserKey;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+use storage::{Position, Snapshot, Store, key};
+
+/// Users whose writers wait for one another.
+const LOCKS: usize = 4_096;
+
+/// Keys, device lists and to-device messages of our users, and what is cached of others'.
+pub struct Keys {
+    store: Store,
+    world: World,
+    server_name: String,
+    rooms: Rooms,
+    /// Who asks other servers; nobody until federation has started.
+    client: OnceLock<Client>,
+    locks: Mutex<LruCache<UserKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// The day up to which remembered to-device EDUs were swept.
+    swept: Mutex<u32>,
+}
+
+impl Keys {
+    /// Keys of the users of `server_name` in `store`.
+    #[must_use]
+    pub fn new(store: Store, world: World, server_name: &str, rooms: Rooms) -> Self {
+        Self {
+            store,
+            world,
+            server_name: server_name.to_owned(),
+            rooms,
+            client: OnceLock::new(),
+            locks: Mutex::new(LruCache::new(NonZeroUsize::new(LOCKS).unwrap_or(NonZeroUsize::MIN))),
+            swept: Mutex::new(0),
+        }
+    }
+
+    /// Gives the client with which other servers are asked. Until then they count as unreachable; a second one is ignored.
+    pub fn connect(&self, client: Client) {
+        let _ = self.client.set(client);
+    }
+
+    /// Whether the user is of this server, going by the name alone.
+    fn is_local(&self, user_id: &str) -> bool {
+        crate::names::server_of(user_id) == Some(self.server_name.as_str())
+    }
+
+    /// A fair queue of those who write to one user's keys. Preconditions make their batches correct; the queue keeps them from
+    /// conflicting over and over.
+    fn queue(&self, user: UserKey) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.locks.lock().get_or_insert(user, Arc::default))
+    }
+}
+
+#[async_trait]
+impl DeviceFeed for Keys {
+    fn to_device(
+        &self,
+        snapshot: &Snapshot,
+        user_id: &str,
+        device_id: &str,
+        since: Position,
+        until: Position,
+    ) -> Result<(Vec<String>, Position)> {
+        to_device::pending(snapshot, user_id, device_id, since, until)
+    }
+
+    async fn acknowledge(&self, user_id: &str, device_id: &str, position: Position) -> Result<()> {
+        self.acknowledge_to_device(user_id, device_id, position).await
+    }
+
+    fn device_lists(
+        &self,
+        snapshot: &Snapshot,
+        user_id: &str,
+        since: Position,
+        until: Position,
+    ) -> Result<(Vec<String>, Vec<String>)> {
+        changes::device_lists(&self.rooms, snapshot, user_id, since, until)
+    }
+
+    fn key_counts(
+        &self,
+        snapshot: &Snapshot,
+        user_id: &str,
+        device_id: &str,
+    ) -> Result<(BTreeMap<String, u64>, Vec<String>)> {
+        let state = state::KeyState::read(snapshot, UserKey::of(user_id), device_id)?;
+        Ok(state.map(|state| (state.value.counts.clone(), state.value.unused_fallback_keys())).unwrap_or_default())
+    }
+}
+
+/// The key of a device in the tables that have a row per device, and the prefix of its rows in those that have more.
+fn device_prefix(user: UserKey, device_id: &str) -> Vec<u8> {
+    key::Writer::new().id16(user.as_bytes()).str(device_id).finish()
+}
