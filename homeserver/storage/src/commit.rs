@@ -3,7 +3,10 @@
 //! A batch's outcome depends on the log before it and on nothing else: preconditions are checked against what the batches ahead
 //! left (in the engine, or in the overlay if they are in the same group), and a remembered id is answered as it was.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use net::World;
@@ -194,9 +197,13 @@ impl Committer {
         }
         if self.position > before {
             writes.put(META.access, &stored_key(META, POSITION), &self.position.to_be_bytes());
-            self.trim(&mut writes)?;
+            if let Err(error) = self.trim(&mut writes) {
+                tracing::warn!(%error, "the log could not be trimmed; it will be tried again");
+            }
         }
         self.shared.engine.write(writes, sync)?;
+        self.shared.counters.groups.fetch_add(1, Ordering::Relaxed);
+        self.shared.counters.syncs.fetch_add(u64::from(sync), Ordering::Relaxed);
         if sync {
             self.unsynced = 0;
         } else {
@@ -240,6 +247,7 @@ impl Committer {
                 let row = [self.position.to_be_bytes(), self.conflicts.to_be_bytes()].concat();
                 writes.put(CONFLICTS.access, &stored_key(CONFLICTS, &row), &[&batch.id.0[..], &key].concat());
                 self.conflicts += 1;
+                self.shared.counters.conflicts.fetch_add(1, Ordering::Relaxed);
                 let outcome = self.conflict(&key);
                 self.remembered.insert(batch.id, Decided { position: self.position, conflict: Some(key) });
                 Decision::Answer(outcome)

@@ -39,7 +39,7 @@ pub use crate::log::{Log, LogEntry};
 pub use crate::options::Options;
 pub use crate::schema::{Access, Schema, Table};
 pub use crate::snapshot::{Scan, Snapshot};
-pub use crate::store::Store;
+pub use crate::store::{Statistics, Store};
 pub use crate::topic::Topic;
 
 /// A batch's place in the log; 0 is before the first batch.

@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -62,8 +65,30 @@ pub(crate) struct Shared {
     pub(crate) tables: Tables,
     pub(crate) queue: Queue,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) counters: Counters,
     published: RwLock<Snapshot>,
     stopped: Mutex<Option<String>>,
+}
+
+/// What has been counted since the store was opened.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) groups: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
+}
+
+/// Figures for metrics, since the store was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// The position of the last batch that readers can see.
+    pub position: Position,
+    /// Groups of batches written.
+    pub groups: u64,
+    /// Groups that were synced.
+    pub syncs: u64,
+    /// Batches that met a conflict.
+    pub conflicts: u64,
 }
 
 impl Shared {
@@ -250,6 +275,17 @@ impl Store {
         self.snapshot().cursor(name)
     }
 
+    /// Figures for metrics.
+    pub fn statistics(&self) -> Statistics {
+        let counters = &self.inner.shared.counters;
+        Statistics {
+            position: self.position(),
+            groups: counters.groups.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            conflicts: counters.conflicts.load(Ordering::Relaxed),
+        }
+    }
+
     /// The leases in this store.
     pub fn leases(&self) -> Leases {
         Leases { store: self.clone() }
@@ -308,7 +344,10 @@ impl Drop for Inner {
         self.shared.queue.close();
         match &self.worker {
             Worker::Thread(thread) => {
+                // The committer wakes tasks, and one of them may own the last handle: a thread cannot wait for itself, and it ends
+                // without being waited for.
                 if let Some(thread) = thread.lock().take()
+                    && thread.thread().id() != std::thread::current().id()
                     && thread.join().is_err()
                 {
                     tracing::error!("the committer's thread panicked");
@@ -412,6 +451,7 @@ fn recover(
         tables,
         queue: Queue::new(),
         feed: Arc::default(),
+        counters: Counters::default(),
         published: RwLock::new(published),
         stopped: Mutex::default(),
     });

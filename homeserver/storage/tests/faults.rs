@@ -159,5 +159,6 @@ async fn many_writers_share_a_sync() {
     let outcomes = join_all(batches.into_iter().map(|batch| store.commit(batch))).await;
     assert!(outcomes.iter().all(|outcome| outcome.position().is_some()));
     let syncs = disk.syncs() - before;
+    assert_eq!((store.statistics().syncs, store.statistics().position), (syncs, 500));
     assert!(syncs < 10, "500 writers needed {syncs} syncs");
 }

@@ -164,7 +164,7 @@ impl RocksScan<'_> {
     }
 }
 
-/// The running kernel's boot id; random bytes of this process where there is none, so that no two starts look alike.
+/// The running kernel's boot id; empty where there is none, which is taken for another boot each time.
 pub(crate) fn boot_id() -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
