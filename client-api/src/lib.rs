@@ -65,6 +65,7 @@ mod discovery;
 mod filter;
 pub mod frame;
 mod profile;
+mod push;
 mod session;
 mod tags;
 mod user_directory;
@@ -73,14 +74,12 @@ use services::Services;
 use std::sync::Arc;
 
 /// The whole client-server API over `services`, with CORS and the answers to unknown routes and methods.
-#[must_use]
 pub fn router(services: Arc<Services>) -> axum::Router {
     router_with(services, axum::Router::new())
 }
 
 /// The same, with `more` routes (health, metrics, federation on the same listener) under the same CORS and fallback.
 /// `more` must not have a fallback of its own.
-#[must_use]
 pub fn router_with(services: Arc<Services>, more: axum::Router) -> axum::Router {
     let router = frame::Router::new();
     let router = account::routes(router);
@@ -91,6 +90,7 @@ pub fn router_with(services: Arc<Services>, more: axum::Router) -> axum::Router 
     let router = discovery::routes(router);
     let router = filter::routes(router);
     let router = profile::routes(router);
+    let router = push::routes(router);
     let router = session::routes(router);
     let router = tags::routes(router);
     let router = user_directory::routes(router);

@@ -48,5 +48,5 @@ async fn wrong_method(request: axum::extract::Request) -> ApiError {
 /// A path as it may stand in an error: bounded, because the client chose it.
 fn printable(path: &str) -> &str {
     const MAX_PATH_IN_ERROR: usize = 200;
-    &path[..path.floor_char_boundary(MAX_PATH_IN_ERROR)]
+    services::accounts::names::beginning(path, MAX_PATH_IN_ERROR)
 }

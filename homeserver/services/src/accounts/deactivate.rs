@@ -91,14 +91,20 @@ impl Accounts {
         batch.delete(tables::PROFILES, user.as_bytes());
         batch.delete_range(tables::FILTERS, user.as_bytes(), &key::prefix_end(user.as_bytes()));
         commit(&self.store, batch).await?;
-        while erase {
+        if erase {
+            self.erase_account_data(user).await?;
+        }
+        Ok(work)
+    }
+
+    async fn erase_account_data(&self, user: UserKey) -> Result<()> {
+        loop {
             let mut batch = Batch::with_random_id(&self.world);
             if !account_data::erase(&mut batch, &self.store.snapshot(), user, ERASED_AT_ONCE)? {
-                break;
+                return Ok(());
             }
             commit(&self.store, batch).await?;
         }
-        Ok(work)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Client-server API, "User Directory".
 
-use super::profile;
+use super::{names::beginning, profile};
 use crate::{
     Result, Services, limits,
     names::server_of,
@@ -59,7 +59,7 @@ impl Services {
     pub async fn search_users(&self, searcher: &str, term: &str, limit: Option<u64>) -> Result<SearchResults> {
         self.accounts.limits.take(&limits::SEARCH_BY_USER, searcher)?;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_RESULTS).min(MAX_RESULTS);
-        let term = term[..term.floor_char_boundary(MAX_TERM_BYTES)].trim().to_lowercase();
+        let term = beginning(term, MAX_TERM_BYTES).trim().to_lowercase();
         let (rooms, searcher) = (self.rooms.clone(), UserKey::of(searcher));
         let epoch = rooms.deps().caches.redactions();
         let search = move |snapshot: &Snapshot| {

@@ -84,6 +84,16 @@ pub fn check_device_name(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// As much of `text` as fits into `most` bytes.
+#[must_use]
+pub fn beginning(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 fn is_localpart_char(c: char) -> bool {
     matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '=' | '-' | '/' | '+')
 }
