@@ -32,7 +32,7 @@ pub const MAX_KEYS_ANSWER: usize = 64 * 1024;
 /// The largest part of an error answer that we read.
 pub const MAX_ERROR_ANSWER: usize = 64 * 1024;
 
-/// The most bytes of a peer's error sentence that we keep.
+/// The most characters of a peer's error sentence that we keep.
 pub const MAX_ERROR_SENTENCE: usize = 512;
 
 /// The most events given to one `backfill`.

@@ -87,7 +87,7 @@ pub struct PeerError {
     pub status: u16,
     /// Its `errcode`; `M_UNKNOWN` if it gave none.
     pub errcode: String,
-    /// Its sentence, cut to [`MAX_ERROR_SENTENCE`] bytes.
+    /// Its sentence, cut to [`MAX_ERROR_SENTENCE`].
     pub message: String,
     /// The whole body, if it is a JSON object.
     pub body: Map<String, Value>,
@@ -99,10 +99,7 @@ impl PeerError {
         let body: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
         let text = |key: &str| body.get(key).and_then(Value::as_str);
         let errcode = text("errcode").filter(|code| code.len() <= 64).unwrap_or("M_UNKNOWN").to_owned();
-        let mut message = text("error").unwrap_or_default().to_owned();
-        if message.len() > MAX_ERROR_SENTENCE {
-            message.truncate(message.floor_char_boundary(MAX_ERROR_SENTENCE));
-        }
+        let message = text("error").unwrap_or_default().chars().take(MAX_ERROR_SENTENCE).collect();
         Self { status, errcode, message, body }
     }
 

@@ -105,10 +105,18 @@ pub fn routes(inbound: Inbound) -> Router {
     ];
     let router =
         endpoints.into_iter().fold(Router::new(), |router: Routes, routes: fn() -> Routes| router.merge(routes()));
-    router.method_not_allowed_fallback(async || ApiError::wrong_method()).with_state(shared)
+    router.method_not_allowed_fallback(wrong_method).with_state(shared)
 }
 
 /// All routes of the protocol; anything else is 404 `M_UNRECOGNIZED` (server-server API, "Unsupported endpoints").
 pub fn router(inbound: Inbound) -> Router {
-    routes(inbound).fallback(async || ApiError::unrecognized())
+    routes(inbound).fallback(unrecognized)
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::wrong_method()
+}
+
+async fn unrecognized() -> ApiError {
+    ApiError::unrecognized()
 }

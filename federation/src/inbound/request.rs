@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use state_res::sign::VerifyKey;
 use url::form_urlencoded;
 
 use super::Shared;
@@ -54,9 +55,11 @@ impl<const MAX_BODY: usize> FromRequest<Arc<Shared>> for Signed<MAX_BODY> {
         let (mut parts, body) = request.into_parts();
         let headers = authorizations(&parts.headers)?;
         let origin = check_ends(&headers, &shared.inbound.keys.own().server_name)?;
+        // Before the body: who names a server that has no keys does not make us hold a body while we find that out.
+        let keys = keys(shared, &origin, &headers).await?;
         let parameters = Parameters::read(&mut parts).await?;
         let body = read_body(shared, body, MAX_BODY).await?;
-        verify(shared, &parts, &headers, &origin, &body).await.inspect_err(|error| {
+        verify(shared, &parts, &headers, &keys, &body).inspect_err(|error| {
             // In the name of whoever is claimed, who may have nothing to do with it.
             shared.complaints.about(&origin, "request in its name", error);
         })?;
@@ -243,35 +246,53 @@ async fn read_body(shared: &Shared, body: Body, limit: usize) -> Result<Bytes, A
     }
 }
 
-/// That one of the headers is a signature of this request by the origin.
-async fn verify(
+/// The key of each header, where it is to be had; at least one is.
+async fn keys(shared: &Shared, origin: &str, headers: &[XMatrix]) -> Result<Vec<Option<VerifyKey>>, ApiError> {
+    let mut found = Vec::new();
+    let mut problem = String::new();
+    for header in headers {
+        match shared.inbound.keys.for_request(origin, &header.key).await {
+            Ok(key) => found.push(Some(key)),
+            Err(error) => {
+                problem = error.to_string();
+                found.push(None);
+            }
+        }
+    }
+    if found.iter().any(Option::is_some) {
+        return Ok(found);
+    }
+    let error = ApiError::unauthorized(format!("The request is not signed by a key of {origin}: {problem}."));
+    // Anyone can make up names: all of them together are one peer to complain about.
+    shared.complaints.about("someone", "request by an unknown key", &error);
+    Err(error)
+}
+
+/// That one of the headers is a signature of this request by its key.
+fn verify(
     shared: &Shared,
     parts: &Parts,
     headers: &[XMatrix],
-    origin: &str,
+    keys: &[Option<VerifyKey>],
     body: &Bytes,
 ) -> Result<(), ApiError> {
-    let keys = &shared.inbound.keys;
     let request = RequestToSign {
         method: parts.method.as_str(),
         uri: parts.uri.path_and_query().map_or("/", |target| target.as_str()),
-        origin,
-        destination: &keys.own().server_name,
+        origin: headers.first().map_or("", |header| &header.origin),
+        destination: &shared.inbound.keys.own().server_name,
         content: if body.is_empty() { None } else { Some(body) },
     };
-    // A body that is not JSON is found out before keys are fetched for it.
     let signed = request.to_bytes().map_err(|problem| SignatureProblem::from(problem).to_api_error())?;
-    let mut problem = String::new();
-    for header in headers {
-        match keys.for_request(origin, &header.key).await {
-            Ok(key) => match crate::auth::verify(&signed, header, &key) {
-                Ok(()) => return Ok(()),
-                Err(error) => problem = error.to_string(),
-            },
-            Err(error) => problem = error.to_string(),
+    let mut result = Err(ApiError::unauthorized("The request is not signed."));
+    for (header, key) in headers.iter().zip(keys) {
+        let Some(key) = key else { continue };
+        match crate::auth::verify(&signed, header, key) {
+            Ok(()) => return Ok(()),
+            Err(problem) => result = Err(problem.to_api_error()),
         }
     }
-    Err(ApiError::unauthorized(format!("The request is not signed by {origin}: {problem}.")))
+    result
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

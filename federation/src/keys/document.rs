@@ -73,9 +73,7 @@ impl KeyDocument {
         let form = |error: &dyn std::fmt::Display| DocumentError::Form(error.to_string());
         let body: Body = raw.parse().map_err(|error| form(&error))?;
         if body.server_name != server_name {
-            let mut other = body.server_name;
-            other.truncate(other.floor_char_boundary(MAX_KEY_ID_BYTES));
-            return Err(DocumentError::OtherServer(other));
+            return Err(DocumentError::OtherServer(body.server_name.chars().take(MAX_KEY_ID_BYTES).collect()));
         }
         if body.verify_keys.len() > MAX_KEYS || body.old_verify_keys.len() > MAX_KEYS {
             return Err(DocumentError::Form(format!("they are more than {MAX_KEYS}")));

@@ -21,7 +21,7 @@ impl KeyRing {
     pub async fn notarise(&self, wanted: BTreeMap<String, Timestamp>) -> Vec<Map<String, Value>> {
         let wanted = wanted.into_iter().filter(|(server_name, _)| is_server_name(server_name)).take(MAX_NOTARY_SERVERS);
         let documents = stream::iter(wanted).map(|(server_name, until)| self.notarise_one(server_name, until));
-        documents.buffered(MAX_CONCURRENT).filter_map(async |document| document).collect().await
+        documents.buffered(MAX_CONCURRENT).collect::<Vec<_>>().await.into_iter().flatten().collect()
     }
 
     async fn notarise_one(&self, server_name: String, until: Timestamp) -> Option<Map<String, Value>> {

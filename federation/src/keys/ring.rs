@@ -25,6 +25,10 @@ const MAX_FAILURES: usize = 1024;
 /// How many servers are asked at once.
 const MAX_CONCURRENT_FETCHES: usize = 32;
 
+/// How many servers are asked at once of which nothing is known but that a request names them. Anyone can make up names that lead
+/// nowhere; they must not hold up the others.
+const MAX_CONCURRENT_STRANGERS: usize = 32;
+
 /// How many servers one batch asks at once.
 const MAX_CONCURRENT_IN_BATCH: usize = 16;
 
@@ -95,6 +99,7 @@ struct Inner {
     failures: Mutex<LruCache<String, Failure>>,
     flights: Mutex<BTreeMap<String, WeakShared<Flight>>>,
     fetches: Semaphore,
+    stranger_fetches: Semaphore,
 }
 
 type Flight = BoxFuture<'static, Result<Arc<ServerKeys>, KeyError>>;
@@ -134,6 +139,7 @@ impl KeyRing {
             failures: Mutex::new(LruCache::new(size(MAX_FAILURES))),
             flights: Mutex::default(),
             fetches: Semaphore::new(MAX_CONCURRENT_FETCHES),
+            stranger_fetches: Semaphore::new(MAX_CONCURRENT_STRANGERS),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -166,7 +172,7 @@ impl KeyRing {
         for request in wanted {
             by_server.entry(request.server_name.clone()).or_default().push(request);
         }
-        let found = stream::iter(by_server).map(async |(server_name, requests)| {
+        let found = stream::iter(by_server).map(|(server_name, requests)| async move {
             let purposes: Vec<_> =
                 requests.iter().map(|request| (request.key_id.as_str(), Purpose::Event(request.at))).collect();
             let found = self.find(&server_name, &purposes).await;
@@ -183,7 +189,8 @@ impl KeyRing {
         if is_good || !self.may_fetch(server_name, known.as_deref(), MAX_BACK_OFF) {
             return known;
         }
-        self.fetch(server_name).await.ok().or(known)
+        // Anyone may ask a notary about anyone.
+        self.fetch(server_name, known.is_none()).await.ok().or(known)
     }
 
     /// What is known of a server, fetched anew if that lacks one of the keys.
@@ -219,7 +226,7 @@ impl KeyRing {
                 (None, None) => Err(no_such_key(server_name, wanted.first().map_or("", |(key_id, _)| *key_id))),
             };
         }
-        match (self.fetch(server_name).await, known) {
+        match (self.fetch(server_name, is_request && known.is_none()).await, known) {
             (Ok(keys), _) => Ok(keys),
             // Some of what is wanted may be there all the same.
             (Err(error), Some(known)) => {
@@ -265,14 +272,14 @@ impl KeyRing {
     }
 
     /// Fetches a server's keys; whoever wants the same meanwhile waits for the same fetch.
-    async fn fetch(&self, server_name: &str) -> Result<Arc<ServerKeys>, KeyError> {
+    async fn fetch(&self, server_name: &str, is_stranger: bool) -> Result<Arc<ServerKeys>, KeyError> {
         let flight: Shared<Flight> = {
             let mut flights = self.inner.flights.lock();
             flights.retain(|_, flight| flight.upgrade().is_some());
             match flights.get(server_name).and_then(WeakShared::upgrade) {
                 Some(flight) => flight,
                 None => {
-                    let flight = fetch_now(self.clone(), server_name.to_owned()).boxed().shared();
+                    let flight = fetch_now(self.clone(), server_name.to_owned(), is_stranger).boxed().shared();
                     if let Some(weak) = flight.downgrade() {
                         flights.insert(server_name.to_owned(), weak);
                     }
@@ -350,9 +357,10 @@ impl KeyRing {
     }
 }
 
-async fn fetch_now(ring: KeyRing, server_name: String) -> Result<Arc<ServerKeys>, KeyError> {
+async fn fetch_now(ring: KeyRing, server_name: String, is_stranger: bool) -> Result<Arc<ServerKeys>, KeyError> {
     let inner = &*ring.inner;
-    let _permit = inner.fetches.acquire().await;
+    let fetches = if is_stranger { &inner.stranger_fetches } else { &inner.fetches };
+    let _permit = fetches.acquire().await;
     match ring.fetch_document(&server_name).await {
         Ok((document, direct)) => {
             inner.failures.lock().pop(&server_name);

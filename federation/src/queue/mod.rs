@@ -1,7 +1,7 @@
 //! Outbound queues: what has to reach other servers, in order, once each, however often they or we go down.
 //!
 //! What waits lies in the store ([`QueueStore`]). In memory there is, per destination that something waits for, its back-off, its news
-//! ([`Volatile`]) and, while it is being sent to, one transaction. A destination is sent to by one task, which ends when nothing is left
+//! (typing, receipts, presence) and, while it is being sent to, one transaction. A destination is sent to by one task, which ends when nothing is left
 //! or the destination fails; a failed one is taken up by the scheduler when its time has come, or when it shows itself
 //! ([`Queues::peer_seen`]).
 

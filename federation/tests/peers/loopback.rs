@@ -60,6 +60,7 @@ async fn two_servers_ask_each_other_and_send_transactions() {
 #[tokio::test]
 async fn a_body_that_breaks_off_is_refused() {
     let known = Known::default();
+    let a = start(&known, "a.example", 1).await;
     let b = start(&known, "b.example", 2).await;
     let address = known.0.lock()["b.example"];
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -71,7 +72,6 @@ async fn a_body_that_breaks_off_is_refused() {
     // Whatever is said on the broken connection; the server lives on.
     let _ = stream.read_to_string(&mut answer).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
-    let a = start(&known, "a.example", 1).await;
     assert!(a.client.event("b.example", "$e").await.is_ok());
     assert!(b.answers.transactions.lock().is_empty());
 }
