@@ -19,10 +19,11 @@ use crate::{
     log::TRIMMED,
     overlay::Overlay,
     queue::Pending,
+    recovery::{CLEAN, POSITION},
     remembered::{Decided, Remembered},
     schema::{CONFLICTS, CURSORS, LOG, META},
     snapshot::{Snapshot, read_position, stored_key},
-    store::{CLEAN, POSITION, Shared},
+    store::Shared,
 };
 
 /// For how long logged batches may wait for their sync.

@@ -22,6 +22,7 @@ mod log;
 mod options;
 mod overlay;
 mod queue;
+mod recovery;
 mod remembered;
 mod schema;
 mod snapshot;
