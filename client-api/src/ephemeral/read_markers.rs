@@ -22,7 +22,7 @@ async fn handle(
         [("m.fully_read", request.fully_read), ("m.read", request.read), ("m.read.private", request.read_private)];
     let markers: Vec<(&str, &str)> =
         markers.iter().filter_map(|(kind, event_id)| Some((*kind, event_id.as_deref()?))).collect();
-    app.ephemeral_out.read_all(&session.user_id, &room_id, &markers).await?;
+    app.mark_all_read(&session.user_id, &room_id, &markers).await?;
     Ok(EmptyReply)
 }
 

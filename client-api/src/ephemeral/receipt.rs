@@ -11,7 +11,7 @@ async fn handle(
 ) -> Result<EmptyReply> {
     // Taken as any value: of whatever is no string, the specification says M_INVALID_PARAM, not M_BAD_JSON.
     let thread = request.get("thread_id");
-    app.ephemeral_out.read(&session.user_id, &room_id, &receipt_type, &event_id, thread).await?;
+    app.mark_read(&session.user_id, &room_id, &receipt_type, &event_id, thread).await?;
     Ok(EmptyReply)
 }
 

@@ -18,7 +18,7 @@ async fn handle(
 ) -> Result<EmptyReply> {
     session.must_be(&user_id)?;
     let timeout = request.timeout.map(Duration::from_millis);
-    app.ephemeral_out.typing(&user_id, &room_id, request.typing, timeout)?;
+    app.set_typing(&user_id, &room_id, request.typing, timeout)?;
     Ok(EmptyReply)
 }
 

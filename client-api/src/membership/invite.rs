@@ -16,9 +16,7 @@ async fn handle(
     Json(request): Json<Request>,
 ) -> Result<EmptyReply> {
     let is_direct = false;
-    app.peers
-        .invite_user(&session.user_id, &room_id, &request.user_id, request.reason.as_deref(), is_direct)
-        .await?;
+    app.peers.invite_user(&session.user_id, &room_id, &request.user_id, request.reason.as_deref(), is_direct).await?;
     Ok(EmptyReply)
 }
 
