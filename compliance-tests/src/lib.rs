@@ -5,11 +5,13 @@
 //!
 //! - [`api`]: one account's view of a homeserver, in raw JSON.
 //! - [`rig`]: processes on loopback: Causeway, a published Synapse, PostgreSQL, real clients, a test certificate authority.
+//! - [`check`]: how a server answers bad input.
 //! - [`load`]: what a message, a delivery and a sync cost a server.
 
 // These tools live in the real world: real clocks, real processes, real sockets on loopback.
 #![allow(clippy::disallowed_methods)]
 
 pub mod api;
+pub mod check;
 pub mod load;
 pub mod rig;

@@ -18,6 +18,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Sends bad input to a server that lets anyone register, and says what it answers wrongly.
+    Check {
+        /// The server's client API: http://127.0.0.1:8008
+        url: String,
+    },
     /// Measures what a message, a delivery and an initial sync cost a server, and prints JSON.
     #[command(long_about = LOAD)]
     Load(LoadArguments),
@@ -104,6 +109,14 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
+        Command::Check { url } => {
+            let report = compliance_tests::check::check(&url).await?;
+            report.failures.iter().for_each(|failure| println!("{failure}"));
+            println!("{} requests, {} answered wrongly", report.requests, report.failures.len());
+            if !report.failures.is_empty() {
+                bail!("the server does not answer as the specification says");
+            }
+        }
         Command::Load(arguments) => {
             let amounts = Amounts {
                 messages: arguments.messages,
