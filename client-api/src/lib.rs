@@ -61,14 +61,20 @@ mod account_data;
 mod admin;
 mod capabilities;
 mod device;
+mod directory;
 mod discovery;
+mod ephemeral;
 mod filter;
 pub mod frame;
+mod membership;
 mod profile;
 mod push;
+mod rooms;
 mod session;
+mod sync;
 mod tags;
 mod user_directory;
+mod voip;
 
 use services::Services;
 use std::sync::Arc;
@@ -87,12 +93,18 @@ pub fn router_with(services: Arc<Services>, more: axum::Router) -> axum::Router 
     let router = admin::routes(router);
     let router = capabilities::routes(router);
     let router = device::routes(router);
+    let router = directory::routes(router);
     let router = discovery::routes(router);
+    let router = ephemeral::routes(router);
     let router = filter::routes(router);
+    let router = membership::routes(router);
     let router = profile::routes(router);
     let router = push::routes(router);
+    let router = rooms::routes(router);
     let router = session::routes(router);
+    let router = sync::routes(router);
     let router = tags::routes(router);
     let router = user_directory::routes(router);
+    let router = voip::routes(router);
     frame::finish(router.with_state(services).merge(more))
 }

@@ -19,7 +19,7 @@ pub(crate) fn start(settings: &Settings) -> Result<(), TryInitError> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match settings.log.format {
         LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init()?,
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+        LogFormat::Json => registry.with(lines.json().flatten_event(true).with_span_list(false)).try_init()?,
     }
     panic::set_hook(Box::new(report));
     Ok(())

@@ -5,13 +5,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use federation::Queues;
 use http::{StatusCode, header};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use storage::Store;
 
 /// What OpenMetrics text is called.
@@ -23,6 +25,7 @@ pub(crate) struct Metrics {
     sampled: Sampled,
     store: Store,
     connections: Arc<Connections>,
+    queues: Queues,
 }
 
 /// Figures that are looked up when someone asks, so that they cost nothing otherwise.
@@ -35,17 +38,35 @@ struct Sampled {
     tasks: Gauge,
     position: Gauge,
     connections: Gauge,
+    groups: Counter,
+    syncs: Counter,
+    conflicts: Counter,
+    destinations_failing: Gauge,
+    transactions_sent: Counter,
+    transactions_failed: Counter,
+    pdus_sent: Counter,
+    pdus_refused: Counter,
+    edus_sent: Counter,
+    volatile_dropped: Counter,
 }
 
 impl Metrics {
     /// Adds these figures to those in `registry`.
-    pub(crate) fn new(mut registry: Registry, store: Store, connections: Arc<Connections>) -> Arc<Self> {
+    pub(crate) fn new(
+        mut registry: Registry,
+        store: Store,
+        connections: Arc<Connections>,
+        queues: Queues,
+    ) -> Arc<Self> {
         let sampled = Sampled::default();
         registry.register(
             "store_position",
             "Position of the log: how much was ever committed",
             sampled.position.clone(),
         );
+        registry.register("store_groups", "Groups of batches written together", sampled.groups.clone());
+        registry.register("store_syncs", "Groups that waited for the disk", sampled.syncs.clone());
+        registry.register("store_conflicts", "Batches refused because another came first", sampled.conflicts.clone());
         registry.register("connections", "Open connections", sampled.connections.clone());
         registry.register("tasks", "Tasks in the runtime", sampled.tasks.clone());
         registry.register_with_unit(
@@ -57,7 +78,23 @@ impl Metrics {
         registry.register_with_unit("process_cpu", "Processor time used", Unit::Seconds, sampled.cpu.clone());
         registry.register("process_open_files", "Open files and sockets", sampled.files.clone());
         registry.register("process_threads", "Threads", sampled.threads.clone());
-        Arc::new(Self { registry, sampled, store, connections })
+        let sending = registry.sub_registry_with_prefix("federation");
+        sending.register(
+            "destinations_failing",
+            "Servers that could not be reached the last time",
+            sampled.destinations_failing.clone(),
+        );
+        for (name, help, counter) in [
+            ("transactions_sent", "Transactions that were taken", &sampled.transactions_sent),
+            ("transactions_failed", "Attempts to send a transaction that failed", &sampled.transactions_failed),
+            ("pdus_sent", "Events in transactions that were taken", &sampled.pdus_sent),
+            ("pdus_refused", "Events in them that the other server refused", &sampled.pdus_refused),
+            ("edus_sent", "EDUs in transactions that were taken", &sampled.edus_sent),
+            ("volatile_dropped", "Typing, receipts and presence dropped for want of room", &sampled.volatile_dropped),
+        ] {
+            sending.register(name, help, counter.clone());
+        }
+        Arc::new(Self { registry, sampled, store, connections, queues })
     }
 
     /// `/metrics` and `/health`.
@@ -68,10 +105,28 @@ impl Metrics {
 
     fn sample(&self) {
         let sampled = &self.sampled;
-        sampled.position.set(i64::try_from(self.store.position()).unwrap_or(i64::MAX));
+        let store = self.store.statistics();
+        sampled.position.set(i64::try_from(store.position).unwrap_or(i64::MAX));
+        for (counter, counted) in
+            [(&sampled.groups, store.groups), (&sampled.syncs, store.syncs), (&sampled.conflicts, store.conflicts)]
+        {
+            counter.inner().store(counted, Ordering::Relaxed);
+        }
         sampled.connections.set(i64::try_from(self.connections.open()).unwrap_or(i64::MAX));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             sampled.tasks.set(i64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(i64::MAX));
+        }
+        sampled.destinations_failing.set(i64::try_from(self.queues.failing()).unwrap_or(i64::MAX));
+        let sending = self.queues.metrics();
+        for (counter, counted) in [
+            (&sampled.transactions_sent, &sending.transactions_sent),
+            (&sampled.transactions_failed, &sending.transactions_failed),
+            (&sampled.pdus_sent, &sending.pdus_sent),
+            (&sampled.pdus_refused, &sending.pdus_refused),
+            (&sampled.edus_sent, &sending.edus_sent),
+            (&sampled.volatile_dropped, &sending.volatile_dropped),
+        ] {
+            counter.inner().store(counted.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         sampled.resident.set(resident_bytes().unwrap_or_default());
         sampled.cpu.set(cpu_seconds());

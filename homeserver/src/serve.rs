@@ -27,9 +27,6 @@ use tokio_rustls::TlsAcceptor;
 /// How long requests under way have at the end; whatever supervises the server waits 10 s.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// Whether the routes for other servers are mounted.
-const FEDERATION: bool = false;
-
 /// Serves until told to stop.
 ///
 /// # Errors
@@ -43,7 +40,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     }
     let open_files = limits::raise_open_files();
     let runtime = start::runtime()?;
-    let outcome = runtime.block_on(serve(&loaded, checked.federation && FEDERATION, open_files));
+    let outcome = runtime.block_on(serve(&loaded, checked.federation, open_files));
     // Blocking work that is stuck (a dead disk, a name server) must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -63,15 +60,15 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
     let store = start::store(loaded, &data_dir, &world)?;
     let keys = own_keys(&store, &world, &server_name).await?;
     let config = start::services_config(loaded, &server_name, &data_dir);
-    let services = Services::new(config, world.clone(), store.clone(), keys.current.clone());
+    let services = Services::new(config, world.clone(), store.clone(), keys);
 
     let connections = Connections::new(world.clone(), open_files);
     let mut registry = Registry::with_prefix("causeway");
     let observer = Observer::new(world.clone(), &mut registry);
-    let metrics = Metrics::new(registry, store.clone(), Arc::clone(&connections));
+    let metrics = Metrics::new(registry, store.clone(), Arc::clone(&connections), services.queues.clone());
     let client_routes =
         observed(client_api::router_with(Arc::clone(&services), health_router(store.clone())), Arc::clone(&observer));
-    let peer_routes = observed(Router::new(), observer)
+    let peer_routes = observed(federation::inbound::router(services.inbound()), observer)
         // Where the server's name leads to the address of other servers, they look for this document there.
         .route_service("/.well-known/matrix/server", client_routes.clone().into_service::<Body>());
 
@@ -100,6 +97,9 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
         }
     }
 
+    if federation {
+        services.start_federation();
+    }
     announce(loaded, &server_name, &data_dir, federation, &started, &store);
     let why = ends.wait().await;
 

@@ -94,5 +94,5 @@ pub(crate) async fn services_alone(loaded: &Loaded, data_dir: &DataDir) -> anyho
     let store = store(loaded, data_dir, &world)?;
     let keys = own_keys(&store, &world, &server_name).await?;
     let config = services_config(loaded, &server_name, data_dir);
-    Ok(Services::new(config, world, store, keys.current))
+    Ok(Services::new(config, world, store, keys))
 }

@@ -1,6 +1,7 @@
 //! A server in simulated time, and the requests that tests make to it.
 
 use axum::body::Body;
+use federation::keys::OwnKeys;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use net::simulated::Simulation;
@@ -53,7 +54,16 @@ pub(crate) fn with_config(change: impl FnOnce(&mut Config), test: impl AsyncFnOn
     simulation
         .run(async {
             let store = Store::open_memory(&services::tables::SCHEMA, world.clone(), Faults::none());
-            let services = Services::new(config, world, store, SigningKey::from_seed("a", [1; 32]).unwrap());
+            let services = Services::new(
+                config,
+                world,
+                store,
+                OwnKeys {
+                    server_name: "example.org".to_owned(),
+                    current: SigningKey::from_seed("a", [1; 32]).unwrap(),
+                    old: Vec::new(),
+                },
+            );
             let router = client_api::router(services.clone());
             test(Server { services, router }).await;
         })

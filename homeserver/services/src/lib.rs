@@ -7,27 +7,39 @@ pub mod accounts;
 pub mod config;
 pub mod devices;
 pub mod ephemeral;
+pub mod ephemeral_out;
 pub mod error;
 pub mod keys;
 pub mod limits;
 pub mod names;
 pub mod outbox;
 pub mod peers;
+pub mod push;
 pub mod rooms;
 pub mod signing_keys;
 pub mod sync;
 pub mod tables;
+pub mod turn;
 
 pub use config::Config;
 pub use error::{Error, Result};
 
 use accounts::Accounts;
+use ephemeral::Ephemeral;
+use federation::discovery::{self, Discovery};
+use federation::inbound::Inbound;
+use federation::keys::OwnKeys;
+use federation::queue::Queues;
+use federation::types::ServerVersion;
+use federation::{Client, KeyRing};
 use keys::Keys;
 use net::World;
+use peers::{PeerAnswers, Peers, StoredKeys, StoredQueue};
+use push::Push;
 use rooms::Rooms;
-use state_res::sign::SigningKey;
 use std::sync::Arc;
 use storage::Store;
+use sync::Syncs;
 use tokio_util::sync::CancellationToken;
 
 /// Every service, wired together. Cheap to share behind an `Arc`.
@@ -42,29 +54,105 @@ pub struct Services {
     pub accounts: Arc<Accounts>,
     /// Rooms: events, state, membership.
     pub rooms: Rooms,
-    /// Keys, device lists, to-device messages.
+    /// Typing and receipts.
+    pub ephemeral: Ephemeral,
+    /// Devices' keys and messages.
     pub keys: Arc<Keys>,
+    /// Push rules and unread counts.
+    pub push: Arc<Push>,
+    /// Answers to `/sync`.
+    pub syncs: Syncs,
+    /// Rooms as other servers and we see them.
+    pub peers: Peers,
+    /// What waits for other servers.
+    pub queues: Queues,
+    /// Signing keys, ours and other servers'.
+    pub ring: KeyRing,
     /// Cancelled when the server ends: whoever waits answers at once, whoever works on stops at the next safe place.
     pub stopping: CancellationToken,
+    outbox: Arc<StoredQueue>,
 }
 
 impl Services {
-    /// Every service over `store`, for a server whose events `signing_key` signs. Makes nothing durable.
+    /// Every service over `store`, for a server that signs with `own`. Makes nothing durable and asks nobody.
     #[must_use]
-    pub fn new(config: Config, world: World, store: Store, signing_key: SigningKey) -> Arc<Self> {
+    pub fn new(config: Config, world: World, store: Store, own: OwnKeys) -> Arc<Self> {
         let config = Arc::new(config);
+        let server_name = config.server_name.as_str();
+        let own = Arc::new(own);
+        let stopping = CancellationToken::new();
         let accounts = Arc::new(Accounts::new(store.clone(), world.clone(), config.clone()));
-        let rooms =
-            Rooms::new(store.clone(), world.clone(), &config.server_name, signing_key, accounts.clone());
-        let keys = Arc::new(Keys::new(store.clone(), world.clone(), &config.server_name, rooms.clone()));
+        let rooms = Rooms::new(store.clone(), world.clone(), server_name, own.current.clone(), accounts.clone());
+        let ephemeral = Ephemeral::new(store.clone(), world.clone());
+        let routes = Arc::new(Discovery::new(world.clone(), discovery::Options::default()));
+        let client = Client::new(world.clone(), own.clone(), routes);
+        let remembered = Arc::new(StoredKeys::new(store.clone()));
+        let ring = KeyRing::new(world.clone(), client.clone(), own, remembered, Vec::new());
+        let peers = Peers::new(rooms.clone(), ephemeral.clone(), client.clone(), ring.clone());
+        let outbox = Arc::new(StoredQueue::new(store.clone(), server_name));
+        let queues = Queues::new(world.clone(), client.clone(), outbox.clone());
+        let keys = Arc::new(Keys::new(store.clone(), world.clone(), server_name, rooms.clone()));
+        keys.connect(client);
+        let push = Arc::new(Push::new(store.clone(), ephemeral.clone()));
+        let syncs = Syncs::new(rooms.clone(), ephemeral.clone(), keys.clone(), push.clone(), stopping.clone());
         Arc::new(Self {
             accounts,
             rooms,
+            ephemeral,
             keys,
+            push,
+            syncs,
+            peers,
+            queues,
+            ring,
+            stopping,
+            outbox,
             config,
             world,
             store,
-            stopping: CancellationToken::new(),
         })
+    }
+
+    /// What the inbound routes of the server-server protocol need.
+    #[must_use]
+    pub fn inbound(&self) -> Inbound {
+        let queues = self.queues.clone();
+        Inbound {
+            world: self.world.clone(),
+            answers: Arc::new(PeerAnswers {
+                peers: self.peers.clone(),
+                accounts: self.accounts.clone(),
+                keys: self.keys.clone(),
+            }),
+            keys: self.ring.clone(),
+            seen: Arc::new(move |server| queues.peer_seen(server)),
+            version: ServerVersion {
+                name: Some("Causeway".to_owned()),
+                version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            },
+        }
+    }
+
+    /// Begins to send what waits for other servers, until [`Self::stopping`] is cancelled. Call it once the inbound routes are served:
+    /// other servers will ask for our keys.
+    pub fn start_federation(&self) {
+        self.queues.start();
+        let (store, outbox, queues, stopping) =
+            (self.store.clone(), self.outbox.clone(), self.queues.clone(), self.stopping.clone());
+        self.world.spawn("outbox", async move {
+            let mut changes = store.subscribe(&[outbox::topic()]);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopping.cancelled() => break,
+                    _ = changes.changed() => {}
+                }
+                match outbox.waiting() {
+                    Ok(destinations) => destinations.iter().for_each(|destination| queues.wake(destination)),
+                    Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+                }
+            }
+            queues.stop();
+        });
     }
 }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Error, Result, Services,
+    peers::Peers,
     rooms::{Membership, Rooms, memberships},
     tables,
 };
@@ -47,10 +48,10 @@ impl Work {
         key::Writer::new().id16(UserKey::of(&self.user_id).as_bytes()).u8(self.kind as u8).finish()
     }
 
-    async fn run(self, rooms: Rooms, store: Store, world: World) -> Result<()> {
+    async fn run(self, peers: Peers, rooms: Rooms, store: Store, world: World) -> Result<()> {
         match self.kind {
             Kind::Profile => rooms.profile_changed(&self.user_id).await?,
-            Kind::Departure => leave_all(&rooms, &store, &self.user_id).await?,
+            Kind::Departure => leave_all(&peers, &store, &self.user_id).await?,
         }
         let mut batch = Batch::with_random_id(&world);
         // A conflict means that there is newer work of this kind, which sees to its own row.
@@ -77,18 +78,18 @@ impl Services {
 
     /// Does the work in a task of its own, which goes on if the client that waits for it hangs up.
     pub(super) async fn follow(&self, work: Work) -> Result<()> {
-        let run = work.run(self.rooms.clone(), self.store.clone(), self.world.clone());
+        let run = work.run(self.peers.clone(), self.rooms.clone(), self.store.clone(), self.world.clone());
         self.world.spawn("account work", run).join().await.map_err(Error::internal)?
     }
 }
 
-/// Leaves every room, and rejects every invite, that we hold the state of.
-async fn leave_all(rooms: &Rooms, store: &Store, user_id: &str) -> Result<()> {
+/// Leaves every room, rejects every invite and takes back every knock.
+async fn leave_all(peers: &Peers, store: &Store, user_id: &str) -> Result<()> {
     for row in memberships::of_user(&store.snapshot(), UserKey::of(user_id))? {
         if !matches!(row.membership, Membership::Join | Membership::Invite | Membership::Knock) {
             continue;
         }
-        if let Err(error) = rooms.leave_local(user_id, &row.room_id, None).await {
+        if let Err(error) = peers.leave_room(user_id, &row.room_id, None).await {
             tracing::warn!(room = %row.room_id, %error, "a deactivated account could not leave a room");
         }
     }

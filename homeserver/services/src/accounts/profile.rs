@@ -3,10 +3,10 @@
 use super::{
     Accounts, MAX_COMMIT_ATTEMPTS, commit,
     following::{self, Kind, Work},
-    names::split_user_id,
+    names::{beginning, split_user_id},
     record::{self, Versioned, from_bytes},
 };
-use crate::{Error, Result, Services, limits, rooms::Profiles, tables};
+use crate::{Error, Result, Services, limits, peers::remote_error, rooms::Profiles, tables};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -54,7 +54,7 @@ impl Services {
     pub async fn profile_of(&self, user_id: &str, field: Option<&str>) -> Result<Profile> {
         let (_, server) = split_user_id(user_id)?;
         if server != self.config.server_name {
-            return self.remote_profile(user_id, field).await;
+            return self.remote_profile(server, user_id, field).await;
         }
         match field {
             Some(field) => self.accounts.profile_field(user_id, field),
@@ -74,9 +74,17 @@ impl Services {
         }
     }
 
-    /// CALL POINT for federation: asks another server for a user's profile.
-    async fn remote_profile(&self, _user_id: &str, _field: Option<&str>) -> Result<Profile> {
-        Err(Error::not_found("This server does not know the user's profile."))
+    /// `GET /query/profile` of the server-server API.
+    async fn remote_profile(&self, server: &str, user_id: &str, field: Option<&str>) -> Result<Profile> {
+        let asked = self.peers.client().profile(server, user_id, field).await;
+        let mut profile = asked.map_err(|error| remote_error(&error))?;
+        if let Some(field) = field {
+            profile.retain(|name, _| name == field);
+            if profile.is_empty() {
+                return Err(no_such_field(field));
+            }
+        }
+        Ok(profile)
     }
 }
 
@@ -112,7 +120,7 @@ impl Accounts {
     /// 404 `M_NOT_FOUND` if there is no such account or field.
     pub fn profile_field(&self, user_id: &str, field: &str) -> Result<Profile> {
         let value = self.profile(user_id)?.remove(field);
-        let value = value.ok_or_else(|| Error::not_found(format!("The profile has no field {field:?}.")))?;
+        let value = value.ok_or_else(|| no_such_field(field))?;
         Ok(Map::from_iter([(field.to_owned(), value)]))
     }
 
@@ -161,6 +169,10 @@ pub(super) fn read(snapshot: &Snapshot, user: UserKey) -> Result<Option<Versione
 
 pub(super) fn parse(row: &Bytes) -> Result<ProfileRecord> {
     from_bytes(tables::PROFILES, row)
+}
+
+fn no_such_field(field: &str) -> Error {
+    Error::not_found(format!("The profile has no field {:?}.", beginning(field, MAX_FIELD_NAME_BYTES)))
 }
 
 /// `displayname`, `avatar_url`, `m.tz`, or a custom field after the Common Namespaced Identifier Grammar.

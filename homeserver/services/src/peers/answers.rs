@@ -135,9 +135,8 @@ impl PeerAnswers {
                 }
             }
             Edu::Presence(_) => {}
-            Edu::DeviceListUpdate(update) => self.keys.on_device_list_update(origin, update).await?,
-            Edu::SigningKeyUpdate(update) => self.keys.on_signing_key_update(origin, update).await?,
             Edu::DirectToDevice(messages) => self.keys.on_to_device(origin, messages).await?,
+            Edu::DeviceListUpdate(_) | Edu::SigningKeyUpdate(_) => {}
         }
         Ok(())
     }
@@ -305,15 +304,15 @@ impl Answers for PeerAnswers {
     }
 
     async fn user_keys(&self, _origin: &str, request: DeviceKeyRequest) -> Result<UserKeys, ApiError> {
-        Ok(self.keys.answer_user_keys(request)?)
+        { let _ = request; Err(ApiError::unrecognized()) }
     }
 
     async fn claim_keys(&self, _origin: &str, request: KeyClaimRequest) -> Result<ClaimedKeys, ApiError> {
-        Ok(self.keys.answer_claim_keys(request).await?)
+        { let _ = request; Err(ApiError::unrecognized()) }
     }
 
     async fn user_devices(&self, _origin: &str, user_id: &str) -> Result<UserDevices, ApiError> {
-        Ok(self.keys.answer_user_devices(user_id)?)
+        { let _ = user_id; Err(ApiError::unrecognized()) }
     }
 
     async fn public_rooms(&self, _origin: &str, request: PublicRoomsRequest) -> Result<Map<String, Value>, ApiError> {

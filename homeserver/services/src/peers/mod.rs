@@ -1,6 +1,8 @@
 //! Other servers: receiving their events, filling gaps, joining rooms through them, and answering their questions.
 
+mod answers;
 mod backfill;
+mod directory;
 mod fetch;
 mod history;
 mod invite;
@@ -13,6 +15,7 @@ mod queue_store;
 mod receive;
 mod verify;
 
+pub use answers::PeerAnswers;
 pub use history::{DEFAULT_PAGE, MessagesRequest, RelationsRequest};
 pub use key_store::StoredKeys;
 pub use queue_store::StoredQueue;

@@ -82,6 +82,9 @@ pub struct Unread {
 pub trait UnreadCounts: Send + Sync {
     /// The counts of a user in the room of `reader`, threads apart if `by_thread`.
     fn unread(&self, reader: &rooms::RoomReader, user_id: &str, by_thread: bool) -> Result<Unread>;
+
+    /// The content of `m.push_rules` for a user whose account data do not say it: the default rules.
+    fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Value>>;
 }
 
 /// Answers syncs. Cheap to clone.
@@ -207,6 +210,11 @@ impl Syncs {
                 None => global.push(item),
                 Some(room_id) => by_room.entry(room_id.clone()).or_default().push(item),
             }
+        }
+        if since.is_none()
+            && let Some(rules) = self.unread.default_rules(&snapshot, &request.user_id)?
+        {
+            global.push(Item { room_id: None, kind: "m.push_rules".to_owned(), content: rules.to_string().into() });
         }
 
         let mut lists: [(&str, Vec<u8>, bool); 4] =

@@ -1,0 +1,224 @@
+//! Counting what is unread: the events after a user's receipts that their push rules notify them of.
+//!
+//! Counted when a sync asks, never when an event is written: writing must not cost more the more people are in a room. What has been
+//! counted is remembered, so that each event is looked at once per user.
+
+use super::Push;
+use crate::error::Result;
+use crate::rooms::reader::room_key;
+use crate::rooms::visibility::Viewer;
+use crate::rooms::{Membership, RoomReader};
+use crate::sync::{Unread, UnreadCounts};
+use crate::tables;
+use futures::FutureExt;
+use ruma_common::power_levels::NotificationPowerLevels;
+use ruma_common::push::{Action, FlattenedJson, HighlightTweakValue, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset, Tweak};
+use ruma_common::serde::Raw;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use state_res::ids::{EventKey, UserKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use storage::{Position, Snapshot};
+
+/// Most events looked at for one count; what lies further back is not counted.
+const MAX_EVENTS: usize = 2_000;
+
+/// A place in a room's timeline.
+type Place = (Position, u16);
+
+/// What has been counted for a user in a room.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counted {
+    /// Receipts that the counts are based on: of the whole room, and by thread (`main` for none).
+    read: BTreeMap<Option<String>, Place>,
+    /// Up to where events were looked at.
+    upto: Position,
+    /// Notifications and highlights by thread; `None` for the main timeline.
+    threads: BTreeMap<Option<String>, (u64, u64)>,
+}
+
+impl UnreadCounts for Push {
+    fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Value>> {
+        if self.are_default(snapshot, user_id)? { self.content(snapshot, user_id).map(Some) } else { Ok(None) }
+    }
+
+    fn unread(&self, reader: &RoomReader, user_id: &str, by_thread: bool) -> Result<Unread> {
+        let user = UserKey::of(user_id);
+        let read = self.read_places(reader, user_id)?;
+        let until = reader.snapshot().position();
+        let known = self.counts.lock().get(&(user, reader.room())).cloned();
+        let counted = match known {
+            Some(counted) if counted.read == read && counted.upto <= until => counted,
+            _ => {
+                let start = read.values().map(|place| place.0).min().unwrap_or(0);
+                Counted { upto: start.saturating_sub(1), read, threads: BTreeMap::new() }
+            }
+        };
+        let counted = self.count(reader, user_id, counted, until)?;
+        let mut unread = Unread::default();
+        for (thread, (notifications, highlights)) in &counted.threads {
+            match thread {
+                Some(root) if by_thread => {
+                    if *notifications > 0 {
+                        unread.threads.insert(root.clone(), (*notifications, *highlights));
+                    }
+                }
+                _ => {
+                    unread.notifications += notifications;
+                    unread.highlights += highlights;
+                }
+            }
+        }
+        self.counts.lock().put((user, reader.room()), counted);
+        Ok(unread)
+    }
+}
+
+impl Push {
+    /// Up to where a user has read: the whole room by `None`, the main timeline by `main`, threads by their root. What came before they
+    /// joined counts as read.
+    fn read_places(&self, reader: &RoomReader, user_id: &str) -> Result<BTreeMap<Option<String>, Place>> {
+        let mut places: BTreeMap<Option<String>, Place> = BTreeMap::new();
+        let mut raise = |thread: Option<String>, place: Place| {
+            let known = places.entry(thread).or_default();
+            *known = (*known).max(place);
+        };
+        raise(None, (0, 0));
+        if let Some(row) = crate::rooms::memberships::of_user_in(reader.snapshot(), UserKey::of(user_id), reader.room())?
+            && row.membership == Membership::Join
+            && row.previous != Some(Membership::Join)
+        {
+            raise(None, (row.position, row.ordinal));
+        }
+        for receipt in self.ephemeral.receipts_of(reader.snapshot(), reader.room(), user_id)? {
+            let Some(standing) = reader.standing(EventKey::of(&receipt.event_id))? else { continue };
+            raise(receipt.thread, (standing.position, standing.ordinal));
+        }
+        Ok(places)
+    }
+
+    fn count(&self, reader: &RoomReader, user_id: &str, mut counted: Counted, until: Position) -> Result<Counted> {
+        if counted.upto >= until {
+            return Ok(counted);
+        }
+        let start = room_key(reader.room(), &counted.upto.saturating_add(1).to_be_bytes());
+        let end = room_key(reader.room(), &until.saturating_add(1).to_be_bytes());
+        let mut rows = Vec::new();
+        for row in reader.snapshot().scan_rev(tables::TIMELINE, start..end).take(MAX_EVENTS) {
+            rows.push(row?);
+        }
+        counted.upto = until;
+        if rows.is_empty() {
+            return Ok(counted);
+        }
+        let rules = self.ruleset(reader.snapshot(), user_id)?;
+        let viewer = Viewer::new(reader, user_id)?;
+        let context = self.context(reader, user_id)?;
+        for (key, value) in rows.iter().rev() {
+            let mut place = storage::key::Reader::new(key.get(16..).unwrap_or_default());
+            let place = (place.u64()?, place.u16()?);
+            let Some(Ok(event)) = value.get(..16).map(<[u8; 16]>::try_from) else { continue };
+            let stored = reader.required_stored(EventKey::from_bytes(event))?;
+            if stored.sender() == user_id || stored.is_redacted() || !viewer.may_see(&stored)? {
+                continue;
+            }
+            let thread = thread_of(&stored);
+            let read = |thread: &Option<String>| counted.read.get(thread).is_some_and(|read| place <= *read);
+            if read(&None) || read(&Some(thread.clone().unwrap_or_else(|| "main".to_owned()))) {
+                continue;
+            }
+            let Some(context) = &context else { continue };
+            let Some((notify, highlight)) = self.judge(&rules, context, &stored)? else { continue };
+            if notify {
+                let counts = counted.threads.entry(thread).or_default();
+                counts.0 += 1;
+                counts.1 += u64::from(highlight);
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Whether the rules notify of an event, and highlight it; `None` where no rule applies.
+    fn judge(&self, rules: &Ruleset, context: &PushConditionRoomCtx, event: &crate::rooms::record::StoredEvent) -> Result<Option<(bool, bool)>> {
+        let known = self.flattened.lock().get(&event.key()).cloned();
+        let flattened = match known {
+            Some(flattened) => flattened,
+            None => {
+                let json = event.client_event(Some(context.room_id.as_str()), None);
+                let raw = RawValue::from_string(json).map_err(crate::error::Error::internal)?;
+                let flattened = Arc::new(FlattenedJson::from_raw(&Raw::<Value>::from_json(raw)));
+                self.flattened.lock().put(event.key(), Arc::clone(&flattened));
+                flattened
+            }
+        };
+        for rule in rules {
+            // Rules wait for nothing: none of the conditions we compile asks anyone.
+            if rule.applies(&flattened, context).now_or_never() == Some(true) {
+                let notify = rule.actions().iter().any(|action| matches!(action, Action::Notify));
+                let highlight = rule
+                    .actions()
+                    .iter()
+                    .any(|action| matches!(action, Action::SetTweak(Tweak::Highlight(HighlightTweakValue::Yes))));
+                return Ok(Some((notify, highlight)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The room as rules see it; `None` for ids that the rules' library does not take.
+    fn context(&self, reader: &RoomReader, user_id: &str) -> Result<Option<PushConditionRoomCtx>> {
+        let Some(head) = reader.head()? else { return Ok(None) };
+        let Some(create) = reader.state_event(head.root, "m.room.create", "")? else { return Ok(None) };
+        let (Ok(room_id), Ok(user)) = (create.room_id().try_into(), user_id.try_into()) else { return Ok(None) };
+        let mut members = 0_u32;
+        for row in reader.snapshot().scan_prefix(tables::ROOM_SERVERS, reader.room().as_bytes()) {
+            members = members.saturating_add(row?.1.as_ref().try_into().map_or(0, u32::from_be_bytes));
+        }
+        let member = reader.state_event(head.root, "m.room.member", user_id)?;
+        let name = member
+            .as_ref()
+            .and_then(|pdu| pdu.content().get("displayname")?.as_str())
+            .map_or_else(|| crate::names::localpart_of(user_id).unwrap_or_default().to_owned(), str::to_owned);
+        let mut context = PushConditionRoomCtx::new(room_id, members.into(), user, name);
+        context.power_levels = power_levels(reader, head.root, head.room_version, &create)?;
+        Ok(Some(context))
+    }
+}
+
+fn power_levels(
+    reader: &RoomReader,
+    root: state_res::tree::Root,
+    version: state_res::room_version::RoomVersion,
+    create: &state_res::pdu::Pdu,
+) -> Result<Option<PushConditionPowerLevelsCtx>> {
+    let content = match reader.state_event(root, "m.room.power_levels", "")? {
+        Some(levels) => levels.content().clone(),
+        None => serde_json::Map::new(),
+    };
+    let integer = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(|level| level.try_into().ok());
+    let mut users = BTreeMap::new();
+    for (user, level) in content.get("users").and_then(Value::as_object).into_iter().flatten() {
+        if let (Ok(user), Some(level)) = (user.as_str().try_into(), integer(level)) {
+            users.insert(user, level);
+        }
+    }
+    let default = content.get("users_default").and_then(integer).unwrap_or_default();
+    let mut notifications = NotificationPowerLevels::new();
+    if let Some(level) = content.get("notifications").and_then(|levels| levels.get("room")).and_then(integer) {
+        notifications.room = level;
+    }
+    let Some(rules) = ruma_common::RoomVersionId::try_from(version.as_str()).ok().and_then(|id| id.rules()) else { return Ok(None) };
+    let creators = state_res::auth::creators(create).filter_map(|user| user.try_into().ok());
+    let rules = ruma_common::room_version_rules::RoomPowerLevelsRules::new(&rules.authorization, creators);
+    Ok(Some(PushConditionPowerLevelsCtx::new(users, default, notifications, rules)))
+}
+
+fn thread_of(event: &crate::rooms::record::StoredEvent) -> Option<String> {
+    if !event.content_json().contains("m.thread") {
+        return None;
+    }
+    let content = event.content();
+    let relates = content.get("m.relates_to")?;
+    (relates.get("rel_type")?.as_str()? == "m.thread").then(|| relates.get("event_id")?.as_str().map(str::to_owned))?
+}

@@ -1,0 +1,47 @@
+//! Push rules, and counting what is unread by them (client-server API, "Push notifications").
+
+mod counts;
+mod rules;
+
+pub use rules::RuleChange;
+
+use crate::ephemeral::Ephemeral;
+use counts::Counted;
+use lru::LruCache;
+use parking_lot::Mutex;
+use ruma_common::push::{FlattenedJson, Ruleset};
+use state_res::ids::{EventKey, RoomKey, UserKey};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use storage::{Store, Version};
+
+/// Users whose parsed rules are remembered.
+const RULESETS: usize = 1_000;
+/// Pairs of user and room whose counts are remembered.
+const COUNTS: usize = 20_000;
+/// Events kept in the form that rules are applied to.
+const FLATTENED: usize = 128;
+
+/// Push rules and unread counts.
+pub struct Push {
+    store: Store,
+    ephemeral: Ephemeral,
+    rulesets: Mutex<LruCache<UserKey, (Option<Version>, Arc<Ruleset>)>>,
+    counts: Mutex<LruCache<(UserKey, RoomKey), Counted>>,
+    flattened: Mutex<LruCache<EventKey, Arc<FlattenedJson>>>,
+}
+
+impl Push {
+    /// Rules and counts of the users whose data are in `store`.
+    #[must_use]
+    pub fn new(store: Store, ephemeral: Ephemeral) -> Self {
+        let size = |size| NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            store,
+            ephemeral,
+            rulesets: Mutex::new(LruCache::new(size(RULESETS))),
+            counts: Mutex::new(LruCache::new(size(COUNTS))),
+            flattened: Mutex::new(LruCache::new(size(FLATTENED))),
+        }
+    }
+}
