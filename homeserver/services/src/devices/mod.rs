@@ -2,7 +2,7 @@
 
 mod changed;
 
-pub use changed::{changed, removed};
+pub use changed::{changed, removed, renamed};
 
 use crate::{
     Error, Result,
@@ -130,7 +130,7 @@ impl Devices {
             let mut batch = Batch::with_random_id(&self.world);
             batch.require_version(tables::DEVICES, &key, device.version);
             batch.put(tables::DEVICES, &key, &record.to_bytes());
-            changed(&mut batch, user_id);
+            renamed(&mut batch, &snapshot, user_id, device_id)?;
             if commit(&self.store, batch).await?.is_some() {
                 return Ok(());
             }
@@ -167,7 +167,7 @@ impl Devices {
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let snapshot = self.store.snapshot();
             let mut batch = Batch::with_random_id(&self.world);
-            let mut ended = Vec::new();
+            let (mut gone, mut ended) = (Vec::new(), Vec::new());
             for device_id in device_ids {
                 let Some(device) = DeviceRecord::read(&snapshot, user, device_id)? else { continue };
                 let key = device_key(user, device_id);
@@ -175,13 +175,13 @@ impl Devices {
                 batch.delete(tables::DEVICES, &key);
                 batch.delete(tables::LAST_SEEN, &key);
                 end_tokens(&mut batch, &device.value);
-                removed(&mut batch, &snapshot, user_id, device_id)?;
+                gone.push(device_id.as_str());
                 ended.extend(device.value.access_tokens);
             }
             if batch.is_empty() {
                 return Ok(());
             }
-            changed(&mut batch, user_id);
+            removed(&mut batch, &snapshot, user_id, gone)?;
             if commit(&self.store, batch).await?.is_some() {
                 self.sessions.forget(&ended);
                 return Ok(());

@@ -100,8 +100,11 @@ fn edus(user_id: &str, before: u64, updates: Vec<Update>, servers: usize) -> (Ve
             Update::Device { device_id, keys } => (device_id, Some(keys), None),
             Update::Removed { device_id } => (device_id, None, Some(true)),
             Update::CrossSigning { master, self_signing } => {
-                let edu =
-                    SigningKeyUpdate { user_id: user_id.to_owned(), master_key: master, self_signing_key: self_signing };
+                let edu = SigningKeyUpdate {
+                    user_id: user_id.to_owned(),
+                    master_key: master,
+                    self_signing_key: self_signing,
+                };
                 edus.push(Edu::SigningKeyUpdate(edu).to_raw().as_bytes().to_vec());
                 continue;
             }

@@ -93,7 +93,7 @@ fn sharing(
     Ok(sharing)
 }
 
-fn shares_one(rooms: &Rooms, snapshot: &Snapshot, joined: &[RoomKey], user_id: &str) -> Result<bool> {
+pub(super) fn shares_one(rooms: &Rooms, snapshot: &Snapshot, joined: &[RoomKey], user_id: &str) -> Result<bool> {
     let user = UserKey::of(user_id);
     for room in joined {
         let member = reader(rooms, snapshot, *room).member(user)?;

@@ -4,25 +4,44 @@
 //! One file per concern; each adds its methods to [`Keys`].
 
 pub(crate) mod announce;
+mod backup;
+mod backup_keys;
 mod changes;
+mod claim;
+mod cross_signing;
+mod object;
+mod query;
+mod remote;
+mod removal;
+mod signatures;
 mod state;
 mod to_device;
+mod upload;
 
+pub use backup::{Backup, BackupDescription, BackupState};
+pub use backup_keys::{BackedUpKey, BackupPart, RoomKeys};
+pub use claim::KeyClaimAnswer;
+pub use cross_signing::CrossSigningUpload;
+pub use query::{DEFAULT_TIMEOUT, KeyQueryAnswer, MAX_TIMEOUT};
+pub(crate) use removal::{removed, removed_from_list};
+pub use signatures::SignatureUpload;
 pub use to_device::{MAX_MESSAGE_BYTES, ToDeviceMessages};
+pub use upload::KeyUpload;
 
 use crate::error::Result;
 use crate::rooms::Rooms;
-use crate::sync::DeviceFeed;
+use crate::sync::{DeviceFeed, SyncToken};
 use async_trait::async_trait;
 use federation::Client;
 use lru::LruCache;
 use net::World;
 use parking_lot::Mutex;
 use state_res::ids::UserKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use storage::{Position, Snapshot, Store, key};
+use tokio::sync::Semaphore;
 
 /// Users whose writers wait for one another.
 const LOCKS: usize = 4_096;
@@ -38,6 +57,9 @@ pub struct Keys {
     locks: Mutex<LruCache<UserKey, Arc<tokio::sync::Mutex<()>>>>,
     /// The day up to which remembered to-device EDUs were swept.
     swept: Mutex<u32>,
+    /// Users of other servers whose stale lists are being fetched.
+    resyncing: Mutex<HashSet<UserKey>>,
+    resync_permits: Semaphore,
 }
 
 impl Keys {
@@ -52,12 +74,30 @@ impl Keys {
             client: OnceLock::new(),
             locks: Mutex::new(LruCache::new(NonZeroUsize::new(LOCKS).unwrap_or(NonZeroUsize::MIN))),
             swept: Mutex::new(0),
+            resyncing: Mutex::default(),
+            resync_permits: Semaphore::new(remote::RESYNCS_AT_ONCE),
         }
     }
 
     /// Gives the client with which other servers are asked. Until then they count as unreachable; a second one is ignored.
     pub fn connect(&self, client: Client) {
         let _ = self.client.set(client);
+    }
+
+    /// `GET /keys/changes`: users whose device lists changed since a sync token, and users with whom the user shares no room any more.
+    /// Changes are told up to now, whatever end the client names: what came later would only be asked for again.
+    ///
+    /// # Errors
+    ///
+    /// 400 `M_INVALID_PARAM` for text that is no sync token.
+    pub fn changes(&self, user_id: &str, from: &str, to: &str) -> Result<(Vec<String>, Vec<String>)> {
+        let incarnation = self.store.incarnation();
+        SyncToken::decode(to, incarnation)?;
+        // A token from before the data were restored from a backup: everything may have changed.
+        let from = SyncToken::decode(from, incarnation)?.map_or(0, |token| token.position);
+        let snapshot = self.store.snapshot();
+        let until = snapshot.position();
+        changes::device_lists(&self.rooms, &snapshot, user_id, from.min(until), until)
     }
 
     /// Whether the user is of this server, going by the name alone.

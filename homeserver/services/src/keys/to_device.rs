@@ -154,12 +154,7 @@ impl Keys {
     }
 
     /// Deletes what a device has received.
-    pub(super) async fn acknowledge_to_device(
-        &self,
-        user_id: &str,
-        device_id: &str,
-        position: Position,
-    ) -> Result<()> {
+    pub(super) async fn acknowledge_to_device(&self, user_id: &str, device_id: &str, position: Position) -> Result<()> {
         let start = device_prefix(UserKey::of(user_id), device_id);
         let end = until(&start, position);
         if self.store.snapshot().scan(tables::TO_DEVICE, &start..&end).next().transpose()?.is_none() {
@@ -215,7 +210,8 @@ impl Keys {
         for (user_id, devices) in sending.messages {
             if !self.is_local(user_id) {
                 if let Some(server) = server_of(user_id).filter(|_| sending.forwards) {
-                    let messages = devices.iter().map(|(device, content)| (user_id.as_str(), device.as_str(), &**content));
+                    let messages =
+                        devices.iter().map(|(device, content)| (user_id.as_str(), device.as_str(), &**content));
                     remote.entry(server).or_default().extend(messages);
                 }
                 continue;
