@@ -135,8 +135,9 @@ impl PeerAnswers {
                 }
             }
             Edu::Presence(_) => {}
+            Edu::DeviceListUpdate(update) => self.keys.on_device_list_update(origin, update).await?,
+            Edu::SigningKeyUpdate(update) => self.keys.on_signing_key_update(origin, update).await?,
             Edu::DirectToDevice(messages) => self.keys.on_to_device(origin, messages).await?,
-            Edu::DeviceListUpdate(_) | Edu::SigningKeyUpdate(_) => {}
         }
         Ok(())
     }
@@ -304,15 +305,15 @@ impl Answers for PeerAnswers {
     }
 
     async fn user_keys(&self, _origin: &str, request: DeviceKeyRequest) -> Result<UserKeys, ApiError> {
-        { let _ = request; Err(ApiError::unrecognized()) }
+        Ok(self.keys.answer_user_keys(request)?)
     }
 
     async fn claim_keys(&self, _origin: &str, request: KeyClaimRequest) -> Result<ClaimedKeys, ApiError> {
-        { let _ = request; Err(ApiError::unrecognized()) }
+        Ok(self.keys.answer_claim_keys(request).await?)
     }
 
     async fn user_devices(&self, _origin: &str, user_id: &str) -> Result<UserDevices, ApiError> {
-        { let _ = user_id; Err(ApiError::unrecognized()) }
+        Ok(self.keys.answer_user_devices(user_id)?)
     }
 
     async fn public_rooms(&self, _origin: &str, request: PublicRoomsRequest) -> Result<Map<String, Value>, ApiError> {
