@@ -66,6 +66,8 @@ mod discovery;
 mod ephemeral;
 mod filter;
 pub mod frame;
+mod key_backup;
+mod keys;
 mod membership;
 mod profile;
 mod push;
@@ -73,6 +75,7 @@ mod rooms;
 mod session;
 mod sync;
 mod tags;
+mod to_device;
 mod user_directory;
 mod voip;
 
@@ -97,6 +100,8 @@ pub fn router_with(services: Arc<Services>, more: axum::Router) -> axum::Router 
     let router = discovery::routes(router);
     let router = ephemeral::routes(router);
     let router = filter::routes(router);
+    let router = key_backup::routes(router);
+    let router = keys::routes(router);
     let router = membership::routes(router);
     let router = profile::routes(router);
     let router = push::routes(router);
@@ -104,6 +109,7 @@ pub fn router_with(services: Arc<Services>, more: axum::Router) -> axum::Router 
     let router = session::routes(router);
     let router = sync::routes(router);
     let router = tags::routes(router);
+    let router = to_device::routes(router);
     let router = user_directory::routes(router);
     let router = voip::routes(router);
     frame::finish(router.with_state(services).merge(more))

@@ -1,0 +1,16 @@
+//! `GET /_matrix/client/v3/room_keys/version/{version}`: one backup.
+
+use crate::frame::*;
+use services::keys::Backup;
+
+async fn handle(
+    State(app): State<App>,
+    Authenticated(session): Authenticated,
+    Path(version): Path<String>,
+) -> Result<Reply<Backup>> {
+    Ok(Reply(app.keys.backup(&session.user_id, Some(&version))?))
+}
+
+pub(crate) fn route(router: Router) -> Router {
+    ALL_V3.at(router, "/room_keys/version/{version}", get(handle))
+}
