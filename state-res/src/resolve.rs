@@ -27,7 +27,7 @@
 use std::fmt;
 
 use crate::{
-    ids::EventKey,
+    ids::{EventKey, StateKeyId},
     pdu::Pdu,
     room_version::{RoomVersion, StateResolution},
     tree::{NewNodes, Nodes, Root, TreeError},
@@ -42,6 +42,9 @@ mod v1;
 mod v2;
 
 use self::{conflicts::Conflicts, graph::Graph};
+
+/// What to change in the first of the states to get the resolution: for each key its event, or none.
+type Changes = Vec<(StateKeyId, Option<EventKey>)>;
 
 /// Where events are read from: one room's accepted events, outliers included.
 pub trait Events {

@@ -203,7 +203,7 @@ impl Check<'_> {
         let sender = self.event.sender();
         // .1
         let join_rule = JoinRule::of(self.state.get("m.room.join_rules", "").as_ref());
-        self.reject_if(Rule::KnockJoinRule, !join_rule.admits_knocks(self.version), || {
+        self.reject_if(Rule::KnockAdmitted, !join_rule.admits_knocks(self.version), || {
             "the join rule does not admit knocking".to_owned()
         })?;
         // .2

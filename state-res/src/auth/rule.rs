@@ -157,7 +157,7 @@ rules! {
     /// Ban: otherwise reject.
     BanOtherwise ["5.5.3" "5.5.3" "4.5.3" "4.5.3" "4.6.3" "4.6.3" "4.6.3" "5.6.3"]
     /// Knock: the join rule is `knock` (from version 10 also `knock_restricted`).
-    KnockJoinRule ["" "" "" "4.6.1" "4.7.1" "4.7.1" "4.7.1" "5.7.1"]
+    KnockAdmitted ["" "" "" "4.6.1" "4.7.1" "4.7.1" "4.7.1" "5.7.1"]
     /// Knock: the sender is the `state_key`.
     KnockSender ["" "" "" "4.6.2" "4.7.2" "4.7.2" "4.7.2" "5.7.2"]
     /// Knock: the sender is not banned, invited or joined, allow.

@@ -7,7 +7,7 @@ use std::{
 
 use sha1::{Digest, Sha1};
 
-use super::{ResolveError, Room, conflicts::Conflicts, graph::Graph};
+use super::{Changes, ResolveError, Room, conflicts::Conflicts, graph::Graph};
 use crate::{
     auth,
     ids::{EventKey, StateKeyId},
@@ -21,7 +21,7 @@ const PASSES: [&str; 3] = ["m.room.power_levels", "m.room.join_rules", "m.room.m
 pub(super) fn resolve<R: Room>(
     conflicts: &Conflicts,
     graph: &mut Graph<'_, R>,
-) -> Result<Vec<(StateKeyId, Option<EventKey>)>, ResolveError<R::Failure>> {
+) -> Result<Changes, ResolveError<R::Failure>> {
     // R: what is in any state, but for keys under which there are different events.
     let mut resolved = Resolved { conflicts, events: BTreeMap::new() };
     let mut disputed: Vec<(StateKeyId, Vec<Pdu>)> = Vec::new();
@@ -53,10 +53,10 @@ pub(super) fn resolve<R: Room>(
 }
 
 /// The disputed keys whose type is wanted. All events under one key are of one type.
-fn of_type<'a>(
-    disputed: &'a [(StateKeyId, Vec<Pdu>)],
+fn of_type(
+    disputed: &[(StateKeyId, Vec<Pdu>)],
     wanted: impl Fn(&str) -> bool,
-) -> impl Iterator<Item = &'a (StateKeyId, Vec<Pdu>)> {
+) -> impl Iterator<Item = &(StateKeyId, Vec<Pdu>)> {
     disputed.iter().filter(move |(_, events)| events.first().is_some_and(|event| wanted(event.event_type())))
 }
 

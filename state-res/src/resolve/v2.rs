@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    ResolveError, Room, auth_difference::auth_difference, checks::Partial, conflicts::Conflicts, graph::Graph, order,
+    Changes, ResolveError, Room, auth_difference::auth_difference, checks::Partial, conflicts::Conflicts, graph::Graph,
+    order,
 };
 use crate::{
     auth::Membership,
@@ -25,7 +26,7 @@ pub(super) fn resolve<R: Room>(
     algorithm: Algorithm,
     conflicts: &Conflicts,
     graph: &mut Graph<'_, R>,
-) -> Result<Vec<(StateKeyId, Option<EventKey>)>, ResolveError<R::Failure>> {
+) -> Result<Changes, ResolveError<R::Failure>> {
     let conflicted = conflicts.events();
     let mut full_conflicted_set = auth_difference(conflicts, graph)?;
     full_conflicted_set.extend(&conflicted);

@@ -84,7 +84,7 @@ impl Prefix {
     pub(super) fn child(&self, nibble: u8) -> Self {
         let mut child = *self;
         let byte = usize::from(self.len / 2);
-        child.bytes[byte] |= if self.len % 2 == 0 { nibble << 4 } else { nibble & 0xf };
+        child.bytes[byte] |= if self.len.is_multiple_of(2) { nibble << 4 } else { nibble & 0xf };
         child.len += 1;
         child
     }
@@ -93,7 +93,7 @@ impl Prefix {
 /// The nibble of a key at a position below 32.
 pub(super) fn nibble(key: &[u8; KEY_LEN], at: u8) -> u8 {
     let byte = key[usize::from(at / 2)];
-    if at % 2 == 0 { byte >> 4 } else { byte & 0xf }
+    if at.is_multiple_of(2) { byte >> 4 } else { byte & 0xf }
 }
 
 fn common_nibbles(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> u8 {

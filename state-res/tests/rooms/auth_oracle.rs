@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How many events are generated for each room version.
-const EVENTS: u64 = 4_000;
+const EVENTS: u64 = 3_000;
 
 const USERS: [&str; 5] = ["@alice:a", "@bob:b", "@carol:a", "@dora:c", "@emma:b"];
 const LEVELS: [i64; 8] = [-1, 0, 25, 49, 50, 51, 75, 100];
@@ -256,10 +256,10 @@ impl Generator {
                 self.pick(&["users", "events", "notifications", "ban", "invite", "state_default", "users_default"]);
             match (content.get_mut(name), other.get(name)) {
                 (Some(Value::Object(map)), Some(Value::Object(new))) => {
-                    if let Some((key, level)) = new.iter().next() {
-                        if map.remove(key).is_none() || self.rng.random_range(0..100) < 60 {
-                            map.insert(key.clone(), level.clone());
-                        }
+                    if let Some((key, level)) = new.iter().next()
+                        && (map.remove(key).is_none() || self.rng.random_range(0..100) < 60)
+                    {
+                        map.insert(key.clone(), level.clone());
                     }
                 }
                 (_, Some(new)) => content[name] = new.clone(),

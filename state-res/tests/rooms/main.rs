@@ -5,6 +5,7 @@
 mod auth_oracle;
 mod clauses;
 mod generated;
+mod resolve_edges;
 mod resolve_oracle;
 mod resolve_v1;
 mod ruma;

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-use state_res::room_version::RoomVersion;
+use serde_json::{Value, json};
+use state_res::{pdu::Pdu, room_version::RoomVersion};
 
 use crate::{
-    generated::{Room, State, room},
+    generated::{Room, State, Store, room},
     ruma,
+    support::{create, pdu},
 };
 
 /// How many rooms are generated for each room version.
-const ROOMS: u64 = 900;
+const ROOMS: u64 = 750;
 
 /// Resolves as the oracle does, except where the specification decides otherwise: the oracle follows the auth chains of power
 /// events only as long as they stay in the full conflicted set, and the definition of *X* in step 1 knows no such limit.
 #[test]
 fn agrees_with_the_oracle() {
     println!("{:<8} {:>6} {:>10} {:>13} {:>6} {:>6}", "version", "rooms", "conflicts", "power levels", "bans", "joins");
-    let (mut differing, mut other_chains, mut other_outcomes) = (Vec::new(), 0, 0);
+    let (mut differing, mut other_chains) = (Vec::new(), 0);
     for version in RoomVersion::ALL.into_iter().filter(|version| *version != RoomVersion::V1) {
         let (mut conflicting, mut power_levels, mut bans, mut joins) = (0, 0, 0, 0);
         for seed in 0..ROOMS {
@@ -33,13 +34,9 @@ fn agrees_with_the_oracle() {
             let ours = room.store.resolve(version, &states);
             let leaves = version < RoomVersion::V12 && chains_leave_the_conflict(&room);
             other_chains += u64::from(leaves);
-            if oracle.as_ref() != Ok(&ours) {
-                if leaves {
-                    other_outcomes += 1;
-                } else {
-                    println!("version {version}, seed {seed}: {}", describe(&ours, &oracle));
-                    differing.push((version, seed));
-                }
+            if oracle.as_ref() != Ok(&ours) && !leaves {
+                println!("version {version}, seed {seed}: {}", describe(&ours, &oracle));
+                differing.push((version, seed));
             }
             let reversed: Vec<State> = states.iter().rev().cloned().collect();
             let again = room.store.resolve(version, &reversed);
@@ -48,12 +45,9 @@ fn agrees_with_the_oracle() {
         println!("{version:<8} {ROOMS:>6} {conflicting:>10} {power_levels:>13} {bans:>6} {joins:>6}");
         assert!(power_levels > 0 && bans > 0 && joins > 0);
     }
-    println!(
-        "chains that leave the full conflicted set: in {other_chains} rooms, of which {other_outcomes} resolve otherwise"
-    );
+    println!("not compared, because a power event's auth chain leaves the full conflicted set: {other_chains} rooms");
     assert!(differing.is_empty(), "{differing:?}");
     assert!(other_chains < 10 * ROOMS / 20, "too few rooms are left to compare");
-    assert!(other_outcomes > 0, "the oracle has come to agree: remove the exception");
 }
 
 /// Whether some power event's auth chain leads out of the full conflicted set and in again, to an event that no chain inside
@@ -93,6 +87,65 @@ fn chains_leave_the_conflict(room: &Room) -> bool {
     let mut inside = walk(power_events.clone(), Some(&full));
     inside.extend(power_events.iter().map(|id| (*id).clone()));
     walk(power_events, None).iter().any(|id| full.contains(id) && !inside.contains(id))
+}
+
+/// The case where the oracle differs. Alice's ban cites the power levels that Dora sent, which everybody has, and these cite
+/// Dora's join, one of two that the states disagree on. So that join is in the auth chain of a power event and belongs to *X*:
+/// it is applied before her other join, although that is older. The oracle, which stops at the power levels because nobody
+/// disputes them, applies it after. In version 12 the conflicted state subgraph leads through the power levels, and both do
+/// the same.
+#[test]
+fn chains_lead_through_what_is_agreed() {
+    for version in [RoomVersion::V2, RoomVersion::V6, RoomVersion::V11, RoomVersion::V12] {
+        let v12 = version == RoomVersion::V12;
+        let create = create(version, json!({}), json!({}));
+        let event = |event_type: &str, state_key: &str, sender: &str, content: Value, ts: i64, cited: &[&Pdu]| {
+            let cited = cited.iter().filter(|event| !v12 || event.event_type() != "m.room.create");
+            let cited: Vec<_> = cited.map(|event| event.event_id()).collect();
+            let fields = json!({
+                "type": event_type, "state_key": state_key, "sender": sender, "content": content,
+                "origin_server_ts": ts, "auth_events": cited, "room_id": create.room_id(),
+                "prev_events": [create.event_id()],
+            });
+            pdu(version, fields)
+        };
+        let member = |user: &str, ts: i64, cited: &[&Pdu]| {
+            event("m.room.member", user, user, json!({ "membership": "join" }), ts, cited)
+        };
+        let power = |sender: &str, ban: i64, ts: i64, cited: &[&Pdu]| {
+            // A creator of version 12 has no level.
+            let users = if v12 { json!({ "@dora:c": 100 }) } else { json!({ "@alice:a": 100, "@dora:c": 100 }) };
+            event("m.room.power_levels", "", sender, json!({ "users": users, "ban": ban }), ts, cited)
+        };
+        let alice = member("@alice:a", 1, &[&create]);
+        let first = power("@alice:a", 50, 2, &[&create, &alice]);
+        let public = json!({ "join_rule": "public" });
+        let rules = event("m.room.join_rules", "", "@alice:a", public, 3, &[&create, &alice, &first]);
+        let dora = member("@dora:c", 4, &[&create, &first, &rules]);
+        let newer = member("@dora:c", 10, &[&create, &first, &rules, &dora]);
+        let older = member("@dora:c", 5, &[&create, &first, &rules, &dora]);
+        let agreed = power("@dora:c", 60, 11, &[&create, &first, &newer]);
+        let topic = event("m.room.topic", "", "@alice:a", json!({}), 12, &[&create, &agreed, &alice]);
+        let banned = json!({ "membership": "ban" });
+        let ban = event("m.room.member", "@emma:b", "@alice:a", banned, 13, &[&create, &agreed, &alice]);
+
+        let place = |event: &Pdu| (event.event_type().to_owned(), event.state_key().unwrap().to_owned());
+        let state = |own: &[&Pdu]| -> State {
+            let all = [&create, &alice, &rules, &agreed, &topic].into_iter().chain(own.iter().copied());
+            all.map(|event| (place(event), event.event_id().to_owned())).collect()
+        };
+        let states = vec![state(&[&newer, &ban]), state(&[&older])];
+        let mut store = Store::default();
+        for event in [&create, &alice, &first, &rules, &dora, &newer, &older, &agreed, &topic, &ban] {
+            store.add(event.clone());
+        }
+        let ours = store.resolve(version, &states);
+        let oracle = ruma::resolve(version, &states, &store.events, &store.rejected).unwrap();
+        assert_eq!(ours[&place(&dora)], older.event_id(), "version {version}");
+        let theirs = if v12 { &older } else { &newer };
+        assert_eq!(oracle[&place(&dora)], theirs.event_id(), "version {version}");
+        assert!(chains_leave_the_conflict(&Room { store, states }));
+    }
 }
 
 fn describe(ours: &State, oracle: &Result<State, String>) -> String {

@@ -1,0 +1,267 @@
+//! Resolution where something is amiss: stores that fail, events that are missing, cycles, depth, and states that agree.
+
+use std::{cell::Cell, sync::Arc};
+
+use serde_json::json;
+use state_res::{
+    ids::EventKey,
+    pdu::Pdu,
+    resolve::{Events, ResolveError, resolve},
+    room_version::RoomVersion,
+    tree::{NodeHash, Nodes, Root, TreeError},
+};
+
+use crate::{
+    generated::{State, Store, room},
+    support::{create, pdu},
+};
+
+const VERSIONS: [RoomVersion; 3] = [RoomVersion::V1, RoomVersion::V10, RoomVersion::V12];
+
+/// A store that fails from one question on, or that has lost one event.
+struct Faulty<'a> {
+    store: &'a Store,
+    questions: Cell<usize>,
+    fails_at: usize,
+    lost: Option<EventKey>,
+}
+
+impl<'a> Faulty<'a> {
+    fn new(store: &'a Store) -> Self {
+        Faulty { store, questions: Cell::new(0), fails_at: usize::MAX, lost: None }
+    }
+
+    fn ask<T>(&self, answer: T) -> Result<T, &'static str> {
+        self.questions.set(self.questions.get() + 1);
+        if self.questions.get() > self.fails_at { Err("the disk is on fire") } else { Ok(answer) }
+    }
+}
+
+impl Nodes for Faulty<'_> {
+    type Error = &'static str;
+    type Bytes = Arc<[u8]>;
+
+    fn node(&self, hash: &NodeHash) -> Result<Option<Arc<[u8]>>, &'static str> {
+        self.ask(self.store.node(hash).unwrap())
+    }
+}
+
+impl Events for Faulty<'_> {
+    type Error = &'static str;
+
+    fn event(&self, key: EventKey) -> Result<Option<Pdu>, &'static str> {
+        self.ask(if self.lost == Some(key) { None } else { self.store.event(key).unwrap() })
+    }
+
+    fn is_rejected(&self, key: EventKey) -> Result<bool, &'static str> {
+        self.ask(self.store.is_rejected(key).unwrap())
+    }
+}
+
+/// Whatever the store fails to answer, the resolution is the right one or an error, never a state without the answer.
+#[test]
+fn failures_abort() {
+    for version in VERSIONS {
+        let mut room = room(version, 4);
+        let roots: Vec<Root> = room.states.clone().iter().map(|state| room.store.root(state)).collect();
+        let whole = Faulty::new(&room.store);
+        let (expected, _) = resolve(version, &roots, &whole).unwrap();
+        let questions = whole.questions.get();
+        assert!(questions > 20, "the room is too simple to show anything");
+        for fails_at in 0..questions {
+            let faulty = Faulty { fails_at, ..Faulty::new(&room.store) };
+            let outcome = resolve(version, &roots, &faulty);
+            let failed = matches!(
+                outcome,
+                Err(ResolveError::Fetch("the disk is on fire")
+                    | ResolveError::Tree(TreeError::Fetch("the disk is on fire")))
+            );
+            assert!(failed, "version {version}: question {fails_at} of {questions} got lost: {outcome:?}");
+        }
+        assert_eq!(
+            resolve(version, &roots, &Faulty { fails_at: questions, ..Faulty::new(&room.store) }).unwrap().0,
+            expected
+        );
+    }
+}
+
+/// An event that is not there is an error, or of no importance.
+#[test]
+fn missing_events_are_errors() {
+    for version in VERSIONS {
+        let (mut errors, mut unimportant) = (0, 0);
+        for seed in 0..20 {
+            let mut room = room(version, seed);
+            let roots: Vec<Root> = room.states.clone().iter().map(|state| room.store.root(state)).collect();
+            let (expected, _) = resolve(version, &roots, &Faulty::new(&room.store)).unwrap();
+            for event in room.store.events.values() {
+                let faulty = Faulty { lost: Some(event.key()), ..Faulty::new(&room.store) };
+                match resolve(version, &roots, &faulty) {
+                    Ok((root, _)) if root == expected => unimportant += 1,
+                    Err(ResolveError::Missing(key)) if key == event.key() => errors += 1,
+                    other => {
+                        // The implied create event of version 12 is no link of the graph: without it nothing is allowed.
+                        let is_create = event.event_type() == "m.room.create" && version == RoomVersion::V12;
+                        assert!(is_create, "version {version}, seed {seed}: {other:?} without {event:?}");
+                    }
+                }
+            }
+        }
+        println!("version {version}: {errors} missing events are errors, {unimportant} do not matter");
+        assert!(errors > 0 && unimportant > 0);
+    }
+}
+
+/// Of no states, one, or equal ones, nothing needs to be read.
+#[test]
+fn what_agrees_needs_no_resolution() {
+    for version in VERSIONS {
+        let mut room = room(version, 1);
+        let state = room.states[0].clone();
+        let root = room.store.root(&state);
+        let closed = Faulty { fails_at: 0, ..Faulty::new(&room.store) };
+        assert_eq!(resolve(version, &[], &closed).unwrap(), (Root::EMPTY, vec![]));
+        assert_eq!(resolve(version, &[root], &closed).unwrap(), (root, vec![]));
+        assert_eq!(resolve(version, &[root, root, root], &closed).unwrap(), (root, vec![]));
+    }
+}
+
+fn place(event: &Pdu) -> (String, String) {
+    (event.event_type().to_owned(), event.state_key().unwrap().to_owned())
+}
+
+fn state_of(events: &[&Pdu]) -> State {
+    events.iter().map(|event| (place(event), event.event_id().to_owned())).collect()
+}
+
+/// A room of version 2, in which senders choose event ids and so can make them cite one another in a circle.
+#[test]
+fn cycles_end() {
+    let version = RoomVersion::V2;
+    let mut store = Store::default();
+    let create = create(version, json!({}), json!({ "event_id": "$create:a" }));
+    let member = |id: &str, cited: &[&str]| {
+        pdu(
+            version,
+            json!({
+                "event_id": id, "type": "m.room.member", "state_key": "@alice:a", "sender": "@alice:a",
+                "content": { "membership": "join" }, "prev_events": ["$create:a"], "auth_events": cited,
+            }),
+        )
+    };
+    let power = |id: &str, cited: &[&str]| {
+        pdu(
+            version,
+            json!({
+                "event_id": id, "type": "m.room.power_levels", "state_key": "", "sender": "@alice:a",
+            "content": { "users": { "@alice:a": 100 } },
+                "auth_events": cited,
+            }),
+        )
+    };
+    let join = member("$join:a", &["$create:a"]);
+    let one = power("$one:a", &["$create:a", "$join:a", "$two:a"]);
+    let two = power("$two:a", &["$create:a", "$join:a", "$one:a"]);
+    let topic = |id: &str, cited: &str| {
+        pdu(
+            version,
+            json!({
+                "event_id": id, "type": "m.room.topic", "state_key": "", "sender": "@alice:a",
+                "auth_events": ["$create:a", "$join:a", cited],
+            }),
+        )
+    };
+    let (left, right) = (topic("$left:a", "$one:a"), topic("$right:a", "$two:a"));
+    for event in [&create, &join, &one, &two, &left, &right] {
+        store.add(event.clone());
+    }
+    let states = [state_of(&[&create, &join, &one, &left]), state_of(&[&create, &join, &two, &right])];
+    let resolved = store.resolve(version, &states);
+    // The circle has no first event, so none of it is applied; what everybody agrees on stays.
+    assert_eq!(resolved.get(&place(&join)), Some(&"$join:a".to_owned()));
+    assert_eq!(resolved.get(&place(&one)), None);
+    assert!(resolved.contains_key(&place(&left)));
+    let reversed: Vec<State> = states.into_iter().rev().collect();
+    assert_eq!(store.resolve(version, &reversed), resolved);
+}
+
+/// How long the auth chain of [`depth_is_harmless`] is. A recursive walk would need far more stack than a thread has.
+const DEPTH: usize = 30_000;
+
+/// A chain of power levels, each citing the one before, does no harm to the stack.
+#[test]
+fn depth_is_harmless() {
+    for version in [RoomVersion::V2, RoomVersion::V12] {
+        let mut store = Store::default();
+        let create = create(version, json!({}), json!({ "event_id": "$create:a" }));
+        let implied = version == RoomVersion::V12;
+        let room_id = create.room_id().to_owned();
+        let make = |number: usize, event_type: &str, state_key: &str, content: serde_json::Value, cited: &[&str]| {
+            let cited: Vec<&str> = cited.iter().copied().filter(|id| !implied || *id != create.event_id()).collect();
+            let id = if implied { json!("absent") } else { json!(format!("${number}:a")) };
+            pdu(
+                version,
+                json!({
+                    "event_id": id, "room_id": room_id, "type": event_type, "state_key": state_key, "content": content,
+                    "sender": "@alice:a", "auth_events": cited, "prev_events": [create.event_id()],
+                    "origin_server_ts": number,
+                }),
+            )
+        };
+        let join = make(1, "m.room.member", "@alice:a", json!({ "membership": "join" }), &[create.event_id()]);
+        store.add(create.clone());
+        store.add(join.clone());
+        let mut chain: Vec<Pdu> = Vec::new();
+        for number in 0..DEPTH {
+            let mut cited = vec![create.event_id(), join.event_id()];
+            cited.extend(chain.last().map(Pdu::event_id));
+            // A creator of version 12 has no level.
+            let users = if implied { json!({}) } else { json!({ "@alice:a": 100 }) };
+            let content = json!({ "ban": 50 + number % 2, "users": users });
+            let next = make(number + 2, "m.room.power_levels", "", content, &cited);
+            store.add(next.clone());
+            chain.push(next);
+        }
+        let states = [state_of(&[&create, &join, &chain[0]]), state_of(&[&create, &join, &chain[DEPTH - 1]])];
+        let resolved = store.resolve(version, &states);
+        assert_eq!(resolved, states[1]);
+    }
+}
+
+/// An auth event that was rejected does not stand in for what the state lacks (room version 2, "Iterative auth checks").
+#[test]
+fn rejected_auth_events_do_not_help() {
+    let version = RoomVersion::V11;
+    let create = create(version, json!({}), json!({}));
+    let event = |event_type: &str, state_key: &str, sender: &str, content: serde_json::Value, cited: &[&Pdu]| {
+        let cited: Vec<_> = cited.iter().map(|event| event.event_id()).collect();
+        pdu(
+            version,
+            json!({
+                "type": event_type, "state_key": state_key, "sender": sender, "content": content, "auth_events": cited,
+                "room_id": create.room_id(),
+            }),
+        )
+    };
+    let alice = event("m.room.member", "@alice:a", "@alice:a", json!({ "membership": "join" }), &[&create]);
+    let rules = event("m.room.join_rules", "", "@alice:a", json!({ "join_rule": "public" }), &[&create, &alice]);
+    let power = event("m.room.power_levels", "", "@alice:a", json!({ "state_default": 0 }), &[&create, &alice]);
+    let bob = event("m.room.member", "@bob:b", "@bob:b", json!({ "membership": "join" }), &[&create, &rules]);
+    // Bob's membership is in neither state, and in the auth chain of both through what he sent before: only the event in
+    // question knows it.
+    let before = event("x", "@bob:b", "@bob:b", json!({}), &[&create, &bob, &power]);
+    let own = event("y", "@bob:b", "@bob:b", json!({}), &[&create, &bob, &power]);
+    let without = [&create, &alice, &power, &rules, &before];
+    let with = [&create, &alice, &power, &rules, &before, &own];
+    for rejected in [false, true] {
+        let mut store = Store::default();
+        for event in with.into_iter().chain([&bob]) {
+            store.add(event.clone());
+        }
+        if rejected {
+            store.rejected.insert(bob.event_id().to_owned());
+        }
+        let resolved = store.resolve(version, &[state_of(&with), state_of(&without)]);
+        assert_eq!(resolved.contains_key(&place(&own)), !rejected);
+    }
+}
