@@ -1,0 +1,15 @@
+//! Rooms through HTTP requests to the router: making them, memberships, sending, state, history and who may see it,
+//! aliases and the directory, receipts and typing.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod actions;
+mod directory;
+mod memberships;
+mod reading;
+mod sending;
+#[allow(dead_code)] // shared with the tests of accounts, which need the rest
+#[path = "../accounts/server.rs"]
+mod server;
+mod state;
+mod visibility;
+mod voip;

@@ -1,0 +1,256 @@
+//! Sending, transaction ids, redaction, paging, relations.
+
+use crate::actions::fields;
+use crate::server::{PASSWORD, with_server};
+use serde_json::{Value, json};
+
+#[test]
+fn a_transaction_id_sends_once_per_device_room_and_type() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let phone = server.login("alice").await;
+        let room = server.public_room(&alice).await;
+        let other = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let first = server.send_as(&alice, &room, "m.room.message", "t1", json!({ "body": "x" })).await.event_id();
+        // Also with another content: the first request decides.
+        let again = server.send_as(&alice, &room, "m.room.message", "t1", json!({ "body": "y" })).await.event_id();
+        assert_eq!(first, again);
+        let mut ids = vec![first];
+        for (who, room, kind) in [
+            (&phone, &room, "m.room.message"),
+            (&bob, &room, "m.room.message"),
+            (&alice, &other, "m.room.message"),
+            (&alice, &room, "org.example"),
+        ] {
+            ids.push(server.send_as(who, room, kind, "t1", json!({ "body": "x" })).await.event_id());
+        }
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "distinct endpoints and devices send distinct events");
+        let page = server.room_get(&alice, &room, "messages?dir=b&limit=100").await.ok();
+        let messages = fields(&page["chunk"], "type").iter().filter(|kind| *kind == "m.room.message").count();
+        assert_eq!(messages, 3);
+        // Only the sending device is told its transaction id.
+        let path = format!("event/{}", page["chunk"][3]["event_id"].as_str().unwrap());
+        let event = server.room_get(&alice, &room, &path).await.ok();
+        assert_eq!(event["content"]["body"], "x");
+        assert_eq!(event["unsigned"]["transaction_id"], "t1");
+        let event = server.room_get(&phone, &room, &path).await.ok();
+        assert_eq!(event["unsigned"].get("transaction_id"), None);
+    });
+}
+
+#[test]
+fn a_transaction_id_survives_a_changed_token() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let first = server.send_as(&alice, &room, "m.x", "t", json!({})).await.event_id();
+        let mut body = crate::server::password_login("alice", PASSWORD);
+        body["device_id"] = json!(alice.device_id);
+        let alice = server.tell("/login", body).await.login();
+        assert_eq!(server.send_as(&alice, &room, "m.x", "t", json!({})).await.event_id(), first);
+    });
+}
+
+#[test]
+fn only_members_send_and_what_they_send_is_checked() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.send_as(&bob, &room, "m.x", "1", json!({})).await.error(403, "M_FORBIDDEN");
+        server.send_as(&bob, "!nowhere:example.org", "m.x", "1", json!({})).await.error(403, "M_FORBIDDEN");
+        server.send_as(&alice, "nowhere", "m.x", "1", json!({})).await.error(400, "M_INVALID_PARAM");
+        let big = json!({ "body": "x".repeat(70_000) });
+        server.send_as(&alice, &room, "m.x", "2", big).await.error(413, "M_TOO_LARGE");
+        server.send_as(&alice, &room, "m.x", "3", json!({ "n": 1.5 })).await.error(400, "M_BAD_JSON");
+        server.send_as(&alice, &room, "m.x", "4", json!([])).await.error(400, "M_BAD_JSON");
+        let path = format!("/rooms/{room}/send/m.x/5");
+        server.send(http::Method::PUT, &path, Some(&alice.token), "{").await.error(400, "M_NOT_JSON");
+        server.send(http::Method::PUT, &path, None, "{}").await.error(401, "M_MISSING_TOKEN");
+        // A failed request does not use its transaction id up.
+        server.send_as(&alice, &room, "m.x", "3", json!({ "n": 1 })).await.ok();
+    });
+}
+
+#[test]
+fn redaction_takes_content_away_everywhere_and_once() {
+    with_server(async |server| {
+        let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
+        for version in ["10", "12"] {
+            let room = server.room(&alice, json!({ "preset": "public_chat", "room_version": version })).await;
+            server.join(&bob, &room).await;
+            server.join(&carol, &room).await;
+            let said = server.say(&bob, &room, "secret").await;
+            let path = format!("/rooms/{room}/redact/{said}/r1");
+            server.put(&path, &carol.token, json!({})).await.error(403, "M_FORBIDDEN");
+            let missing = format!("/rooms/{room}/redact/$nothing/r1");
+            server.put(&missing, &bob.token, json!({})).await.error(404, "M_NOT_FOUND");
+            let redaction = server.put(&path, &bob.token, json!({ "reason": "oops" })).await.event_id();
+            assert_eq!(server.put(&path, &bob.token, json!({})).await.event_id(), redaction);
+            let event = server.room_get(&carol, &room, &format!("event/{said}")).await.ok();
+            assert_eq!(event["content"], json!({}), "version {version}");
+            assert_eq!(event["unsigned"]["redacted_because"]["event_id"], json!(redaction));
+            assert_eq!(event["unsigned"]["redacted_because"]["content"]["reason"], "oops");
+            let page = server.room_get(&carol, &room, "messages?dir=b&limit=50").await.ok();
+            assert!(!page.to_string().contains("secret"));
+            assert_eq!(page["chunk"][0]["type"], "m.room.redaction");
+            // Clients of all versions find the target where their version of the specification puts it.
+            assert_eq!(page["chunk"][0]["redacts"], json!(said), "version {version}");
+            // A moderator may redact what others said.
+            let said = server.say(&bob, &room, "again").await;
+            server.put(&format!("/rooms/{room}/redact/{said}/m"), &alice.token, json!({})).await.ok();
+            let event = server.room_get(&bob, &room, &format!("event/{said}")).await.ok();
+            assert_eq!(event["content"], json!({}));
+        }
+    });
+}
+
+#[test]
+fn pages_follow_one_another_in_both_directions() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let mut said = Vec::new();
+        for number in 0..25 {
+            said.push(server.say(&alice, &room, &number.to_string()).await);
+        }
+        let filter = "filter=%7B%22types%22%3A%5B%22m.room.message%22%5D%7D";
+        for dir in ["b", "f"] {
+            let mut found: Vec<String> = Vec::new();
+            let mut from = String::new();
+            loop {
+                let path = format!("messages?dir={dir}&limit=7&{filter}{from}");
+                let page = server.room_get(&alice, &room, &path).await.ok();
+                found.extend(fields(&page["chunk"], "event_id"));
+                let Some(end) = page["end"].as_str() else { break };
+                assert_ne!(page["start"], page["end"]);
+                from = format!("&from={end}");
+            }
+            if dir == "b" {
+                found.reverse();
+            }
+            assert_eq!(found, said, "dir={dir}");
+        }
+        let page = server.room_get(&alice, &room, "messages?dir=b").await.ok();
+        assert_eq!(page["chunk"].as_array().unwrap().len(), 10, "the default limit");
+        // `to` ends a page.
+        let context = server.room_get(&alice, &room, &format!("context/{}?limit=0", said[20])).await.ok();
+        let path = format!("messages?dir=b&limit=50&to={}", context["start"].as_str().unwrap());
+        let page = server.room_get(&alice, &room, &path).await.ok();
+        let mut ids = fields(&page["chunk"], "event_id");
+        ids.reverse();
+        assert_eq!(ids, said[20..]);
+        for bad in ["messages", "messages?dir=x", "messages?dir=b&limit=x", "messages?dir=b&from=nonsense"] {
+            let answer = server.room_get(&alice, &room, bad).await;
+            assert_eq!(answer.status, 400, "{bad}: {}", answer.body);
+        }
+        server.room_get(&alice, &room, "messages?dir=b&filter=%7B").await.error(400, "M_BAD_JSON");
+    });
+}
+
+#[test]
+fn context_surrounds_an_event() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let mut said = Vec::new();
+        for number in 0..10 {
+            said.push(server.say(&alice, &room, &number.to_string()).await);
+        }
+        let context = server.room_get(&alice, &room, &format!("context/{}?limit=4", said[5])).await.ok();
+        assert_eq!(context["event"]["event_id"], json!(said[5]));
+        assert_eq!(fields(&context["events_before"], "event_id"), [said[4].clone(), said[3].clone()]);
+        assert_eq!(fields(&context["events_after"], "event_id"), said[6..8]);
+        assert!(fields(&context["state"], "type").contains(&"m.room.create".to_owned()));
+        let on = format!("messages?dir=f&limit=2&from={}", context["end"].as_str().unwrap());
+        let on = server.room_get(&alice, &room, &on).await.ok();
+        assert_eq!(fields(&on["chunk"], "event_id"), said[8..]);
+        let back = format!("messages?dir=b&limit=2&from={}", context["start"].as_str().unwrap());
+        let back = server.room_get(&alice, &room, &back).await.ok();
+        assert_eq!(fields(&back["chunk"], "event_id"), [said[2].clone(), said[1].clone()]);
+        server.room_get(&alice, &room, "context/$nothing").await.error(404, "M_NOT_FOUND");
+        server.room_get(&alice, &room, "context/nothing").await.error(400, "M_INVALID_PARAM");
+        // An event of another room is not in this one.
+        let other = server.public_room(&alice).await;
+        let elsewhere = server.say(&alice, &other, "x").await;
+        server.room_get(&alice, &room, &format!("context/{elsewhere}")).await.error(404, "M_NOT_FOUND");
+        server.room_get(&alice, &room, &format!("event/{elsewhere}")).await.error(404, "M_NOT_FOUND");
+    });
+}
+
+fn relation(kind: &str, to: &str) -> Value {
+    json!({ "body": "r", "m.relates_to": { "rel_type": kind, "event_id": to, "key": "+" } })
+}
+
+#[test]
+fn relations_are_found_by_type_and_paged() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let said = server.say(&alice, &room, "x").await;
+        let mut reactions = Vec::new();
+        for number in 0..5 {
+            let id = format!("a{number}");
+            let mut content = relation("m.annotation", &said);
+            content["m.relates_to"]["key"] = json!(id);
+            reactions.push(server.send_as(&alice, &room, "m.reaction", &id, content).await.event_id());
+        }
+        let reply = server.send_as(&alice, &room, "m.room.message", "t", relation("m.thread", &said)).await.event_id();
+        let at = |more: &str| format!("/_matrix/client/v1/rooms/{room}/relations/{said}{more}");
+        let all = server.get(&at(""), &alice.token).await.ok();
+        let mut newest_first = reactions.clone();
+        newest_first.push(reply.clone());
+        newest_first.reverse();
+        assert_eq!(fields(&all["chunk"], "event_id"), newest_first);
+        let threads = server.get(&at("/m.thread"), &alice.token).await.ok();
+        assert_eq!(fields(&threads["chunk"], "event_id"), [reply]);
+        let none = server.get(&at("/m.annotation/m.room.message"), &alice.token).await.ok();
+        assert_eq!(none["chunk"], json!([]));
+        let mut found = Vec::new();
+        let mut from = String::new();
+        loop {
+            let path = at(&format!("/m.annotation/m.reaction?dir=f&limit=2{from}"));
+            let page = server.get(&path, &alice.token).await.ok();
+            found.extend(fields(&page["chunk"], "event_id"));
+            let Some(next) = page["next_batch"].as_str() else { break };
+            from = format!("&from={next}");
+        }
+        assert_eq!(found, reactions);
+        // What is redacted does not relate any more.
+        server.put(&format!("/rooms/{room}/redact/{}/x", reactions[0]), &alice.token, json!({})).await.ok();
+        let left = server.get(&at("/m.annotation?dir=f"), &alice.token).await.ok();
+        assert_eq!(fields(&left["chunk"], "event_id"), reactions[1..]);
+        let missing = format!("/_matrix/client/v1/rooms/{room}/relations/$nothing");
+        server.get(&missing, &alice.token).await.error(404, "M_NOT_FOUND");
+    });
+}
+
+#[test]
+fn a_moment_leads_to_the_nearest_event() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let mut said = Vec::new();
+        for number in 0..3 {
+            server.wait(std::time::Duration::from_secs(10)).await;
+            let id = server.say(&alice, &room, &number.to_string()).await;
+            let event = server.room_get(&alice, &room, &format!("event/{id}")).await.ok();
+            said.push((id, event["origin_server_ts"].as_i64().unwrap()));
+        }
+        let at = |ts: i64, dir: &str| format!("/_matrix/client/v1/rooms/{room}/timestamp_to_event?ts={ts}&dir={dir}");
+        let ask = async |ts, dir| server.get(&at(ts, dir), &alice.token).await;
+        assert_eq!(
+            ask(said[1].1 - 5_000, "f").await.ok(),
+            json!({ "event_id": said[1].0, "origin_server_ts": said[1].1 })
+        );
+        assert_eq!(ask(said[1].1 + 5_000, "b").await.event_id(), said[1].0);
+        assert_eq!(ask(said[1].1, "b").await.event_id(), said[1].0);
+        assert_eq!(ask(said[1].1, "f").await.event_id(), said[1].0);
+        ask(said[2].1 + 1, "f").await.error(404, "M_NOT_FOUND");
+        ask(0, "b").await.error(404, "M_NOT_FOUND");
+        ask(0, "x").await.error(400, "M_INVALID_PARAM");
+    });
+}

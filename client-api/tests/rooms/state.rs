@@ -1,0 +1,96 @@
+//! State: setting it, reading it, members.
+
+use crate::actions::fields;
+use crate::server::with_server;
+use serde_json::json;
+
+#[test]
+fn state_is_read_back_by_every_form_of_the_path() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        let set = server.set_state(&alice, &room, "m.room.topic", json!({ "topic": "one" })).await.event_id();
+        for path in ["state/m.room.topic", "state/m.room.topic/"] {
+            assert_eq!(server.room_get(&alice, &room, path).await.ok(), json!({ "topic": "one" }));
+        }
+        let event = server.room_get(&alice, &room, "state/m.room.topic?format=event").await.ok();
+        assert_eq!(
+            (&event["event_id"], &event["room_id"], &event["state_key"]),
+            (&json!(set), &json!(room), &json!(""))
+        );
+        server.room_get(&alice, &room, "state/m.room.topic?format=x").await.error(400, "M_INVALID_PARAM");
+        server.set_state(&alice, &room, "m.room.topic/", json!({ "topic": "two" })).await.ok();
+        assert_eq!(server.room_get(&alice, &room, "state/m.room.topic").await.ok(), json!({ "topic": "two" }));
+        // State keys are anything, slashes included.
+        server.set_state(&alice, &room, "org.example/a%2Fb", json!({ "n": 1 })).await.ok();
+        assert_eq!(server.room_get(&alice, &room, "state/org.example/a%2Fb").await.ok(), json!({ "n": 1 }));
+        server.room_get(&alice, &room, "state/org.example").await.error(404, "M_NOT_FOUND");
+        // Setting what is set already changes nothing.
+        let again = server.set_state(&alice, &room, "org.example/a%2Fb", json!({ "n": 1 })).await.event_id();
+        let same = server.room_get(&alice, &room, "state/org.example/a%2Fb?format=event").await.ok();
+        assert_eq!(same["event_id"], json!(again));
+        let all = server.room_get(&alice, &room, "state").await.ok();
+        let types = fields(&all, "type");
+        for kind in ["m.room.create", "m.room.member", "m.room.power_levels", "m.room.topic", "org.example"] {
+            assert_eq!(types.iter().filter(|one| *one == kind).count(), 1, "{kind}");
+        }
+        for path in ["state", "state/m.room.topic", "members", "joined_members", "aliases"] {
+            server.room_get(&bob, &room, path).await.error(403, "M_FORBIDDEN");
+            server.room_get(&alice, "!nowhere:example.org", path).await.error(403, "M_FORBIDDEN");
+            server.room_get(&alice, "nowhere", path).await.error(400, "M_INVALID_PARAM");
+        }
+        server.join(&bob, &room).await;
+        server.set_state(&bob, &room, "m.room.topic", json!({ "topic": "bob's" })).await.error(403, "M_FORBIDDEN");
+        server.set_state(&bob, &room, "m.room.create", json!({})).await.error(403, "M_FORBIDDEN");
+        assert_eq!(server.room_get(&bob, &room, "state/m.room.topic").await.ok(), json!({ "topic": "two" }));
+    });
+}
+
+#[test]
+fn who_has_left_sees_the_state_as_they_left_it() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        server.set_state(&alice, &room, "m.room.topic", json!({ "topic": "before" })).await.ok();
+        server.leave(&bob, &room).await;
+        server.set_state(&alice, &room, "m.room.topic", json!({ "topic": "after" })).await.ok();
+        assert_eq!(server.room_get(&bob, &room, "state/m.room.topic").await.ok(), json!({ "topic": "before" }));
+        let all = server.room_get(&bob, &room, "state").await.ok();
+        assert!(all.to_string().contains("before") && !all.to_string().contains("after"));
+        let members = server.room_get(&bob, &room, "members?membership=leave").await.ok();
+        assert_eq!(fields(&members["chunk"], "state_key"), std::slice::from_ref(&bob.user_id));
+        server.room_get(&bob, &room, "joined_members").await.error(403, "M_FORBIDDEN");
+        server.post(&format!("/rooms/{room}/forget"), &bob.token, json!({})).await.ok();
+        for path in ["state", "members", "messages?dir=b"] {
+            server.room_get(&bob, &room, path).await.error(403, "M_FORBIDDEN");
+        }
+    });
+}
+
+#[test]
+fn members_are_filtered_and_shown_as_of_a_token() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        server.put("/profile/@bob:example.org/displayname", &bob.token, json!({ "displayname": "Bob" })).await.ok();
+        let room = server.public_room(&alice).await;
+        let before = server.get("/sync", &alice.token).await.ok()["next_batch"].as_str().unwrap().to_owned();
+        server.join(&bob, &room).await;
+        let joined = server.room_get(&alice, &room, "joined_members").await.ok();
+        assert_eq!(joined["joined"]["@bob:example.org"]["display_name"], "Bob");
+        assert_eq!(joined["joined"].as_object().unwrap().len(), 2);
+        let members = async |query: &str| {
+            let answer = server.room_get(&alice, &room, &format!("members{query}")).await.ok();
+            let mut users = fields(&answer["chunk"], "state_key");
+            users.sort();
+            users
+        };
+        assert_eq!(members("").await, ["@alice:example.org", "@bob:example.org"]);
+        assert_eq!(members(&format!("?at={before}")).await, ["@alice:example.org"]);
+        server.leave(&bob, &room).await;
+        assert_eq!(members("?membership=join").await, ["@alice:example.org"]);
+        assert_eq!(members("?not_membership=join").await, ["@bob:example.org"]);
+        server.room_get(&alice, &room, "members?membership=x").await.error(400, "M_INVALID_PARAM");
+        server.room_get(&alice, &room, "members?at=x").await.error(400, "M_INVALID_PARAM");
+    });
+}
