@@ -17,7 +17,7 @@
 //! Then name the file in its folder's `mod.rs` and call its `route` there. Path parameters are named as in the
 //! specification, in snake case (`{user_id}`, `{room_id}`, `{event_type}`): axum requires one name at one place.
 //!
-//! ```ignore
+//! ```text
 //! //! `GET /_matrix/client/v3/account/whoami`: who the access token belongs to.
 //! use crate::frame::*;
 //!

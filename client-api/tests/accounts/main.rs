@@ -6,6 +6,7 @@ mod account_data;
 mod deactivation;
 mod devices;
 mod discovery;
+mod following;
 mod frame;
 mod login;
 mod passwords;

@@ -4,7 +4,7 @@ use axum::body::Body;
 use federation::keys::OwnKeys;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use net::simulated::Simulation;
+use net::{World, simulated::Simulation};
 use serde_json::{Value, json};
 use services::{Config, Services, config::RegistrationMode};
 use state_res::sign::SigningKey;
@@ -54,23 +54,24 @@ pub(crate) fn with_config(change: impl FnOnce(&mut Config), test: impl AsyncFnOn
     simulation
         .run(async {
             let store = Store::open_memory(&services::tables::SCHEMA, world.clone(), Faults::none());
-            let services = Services::new(
-                config,
-                world,
-                store,
-                OwnKeys {
-                    server_name: "example.org".to_owned(),
-                    current: SigningKey::from_seed("a", [1; 32]).unwrap(),
-                    old: Vec::new(),
-                },
-            );
-            let router = client_api::router(services.clone());
-            test(Server { services, router }).await;
+            test(Server::start(config, world, store)).await;
         })
         .unwrap();
 }
 
 impl Server {
+    /// A server over what is in `store`.
+    pub(crate) fn start(config: Config, world: World, store: Store) -> Self {
+        let own = OwnKeys {
+            server_name: config.server_name.clone(),
+            current: SigningKey::from_seed("a", [1; 32]).unwrap(),
+            old: Vec::new(),
+        };
+        let services = Services::new(config, world, store, own);
+        let router = client_api::router(services.clone());
+        Self { services, router }
+    }
+
     /// Sends a request. A `path` that does not begin with `/_` or `/.` is under `/_matrix/client/v3`.
     pub(crate) async fn send(&self, method: Method, path: &str, token: Option<&str>, body: impl Into<Body>) -> Answer {
         let uri = match path {
