@@ -4,6 +4,7 @@ mod aliases;
 mod context;
 mod create;
 mod event;
+mod hierarchy;
 mod joined_members;
 mod members;
 mod messages;
@@ -14,6 +15,7 @@ mod set_state;
 mod state;
 mod state_event;
 mod timestamp_to_event;
+mod upgrade;
 
 use crate::frame::Router;
 
@@ -22,6 +24,7 @@ pub(crate) fn routes(router: Router) -> Router {
     let router = context::route(router);
     let router = create::route(router);
     let router = event::route(router);
+    let router = hierarchy::route(router);
     let router = joined_members::route(router);
     let router = members::route(router);
     let router = messages::route(router);
@@ -31,7 +34,8 @@ pub(crate) fn routes(router: Router) -> Router {
     let router = set_state::route(router);
     let router = state::route(router);
     let router = state_event::route(router);
-    timestamp_to_event::route(router)
+    let router = timestamp_to_event::route(router);
+    upgrade::route(router)
 }
 
 /// `dir`.

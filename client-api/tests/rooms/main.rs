@@ -10,6 +10,7 @@ mod sending;
 #[allow(dead_code)] // shared with the tests of accounts, which need the rest
 #[path = "../accounts/server.rs"]
 mod server;
+mod spaces;
 mod state;
 mod visibility;
 mod voip;

@@ -162,6 +162,7 @@ impl Answers for PeerAnswers {
         for json in pdus {
             let Ok(envelope) = json.parse::<Envelope>() else { continue };
             let Some(room_id) = envelope.room_id else { continue };
+            self.peers.wait_for_join(&room_id).await?;
             let id = match self.peers.rooms.version(&room_id).map_err(ApiError::from)? {
                 Some(version) => Received::parse(version, json.as_bytes()).ok().map(|event| event.event().event_id().to_owned()),
                 None => envelope.event_id,
@@ -332,7 +333,7 @@ impl Answers for PeerAnswers {
     async fn hierarchy(&self, origin: &str, room_id: &str, suggested_only: bool) -> Result<Hierarchy, ApiError> {
         self.peers.shared(origin, room_id)?;
         let missing = || ApiError::not_found(format!("{origin} cannot look into {room_id}."));
-        let room = self.peers.hierarchy_room(room_id)?.ok_or_else(missing)?;
+        let room = self.peers.describe_to(origin, room_id)?.ok_or_else(missing)?;
         let mut children = Vec::new();
         let mut inaccessible_children = Vec::new();
         for child in room.get("children_state").and_then(Value::as_array).into_iter().flatten() {
@@ -341,7 +342,7 @@ impl Answers for PeerAnswers {
             if suggested_only && !suggested {
                 continue;
             }
-            match self.peers.hierarchy_room(child_id)? {
+            match self.peers.describe_to(origin, child_id)? {
                 Some(room) => children.push(room),
                 None if self.peers.rooms.is_known(child_id)? => inaccessible_children.push(child_id.to_owned()),
                 None => {}

@@ -55,6 +55,9 @@ impl Peers {
     async fn join_through(&self, server: &str, user_id: &str, room_id: &str, content: &Map<String, Value>) -> Result<()> {
         let template = self.client.make_join(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
         let (version, join) = self.complete(&template, "join", user_id, room_id, content)?;
+        // From here on the room may send us events: they wait until the join has its place.
+        let lock = self.lock(RoomKey::of(room_id));
+        let _turn = lock.lock().await;
         let answer = self
             .client
             .send_join(server, room_id, join.event_id(), join.canonical().to_vec().into(), false)
@@ -76,8 +79,6 @@ impl Peers {
         }
         let mut all = checked_state;
         all.extend(self.check_all(version, room_id, answer.auth_chain).await);
-        let lock = self.lock(RoomKey::of(room_id));
-        let _turn = lock.lock().await;
         let known = self.store_outliers(room_id, all).await?;
         let kept = state_ids.iter().map(String::as_str).filter(|id| known.get(&EventKey::of(id)).is_some_and(|(_, rejected)| !rejected));
         let state = self.state_of(room_id, kept)?;

@@ -4,6 +4,7 @@ mod answers;
 mod backfill;
 mod directory;
 mod fetch;
+mod hierarchy;
 mod history;
 mod invite;
 mod join;
@@ -13,9 +14,11 @@ mod outliers;
 mod questions;
 mod queue_store;
 mod receive;
+mod upgrade;
 mod verify;
 
 pub use answers::PeerAnswers;
+pub use hierarchy::{HierarchyRequest, MAX_PAGE as MAX_HIERARCHY_PAGE};
 pub use history::{DEFAULT_PAGE, MessagesRequest, RelationsRequest};
 pub use key_store::StoredKeys;
 pub use queue_store::StoredQueue;
@@ -65,6 +68,17 @@ impl Peers {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// If a join to a room that we are not in is under way, waits for its end: until then its events find no room.
+    async fn wait_for_join(&self, room_id: &str) -> crate::error::Result<()> {
+        if !self.rooms.is_resident(room_id)? {
+            let known = self.locks.lock().peek(&RoomKey::of(room_id)).cloned();
+            if let Some(lock) = known {
+                drop(lock.lock().await);
+            }
+        }
+        Ok(())
     }
 
     /// Incoming events of one room are taken one after the other, so that each finds what those before it brought.

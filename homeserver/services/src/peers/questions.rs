@@ -9,7 +9,7 @@ use crate::rooms::{NewEvent, RoomReader};
 use crate::tables;
 use federation::RawJson;
 use federation::types::{JoinAnswer, StateAnswer, StateIds, Template};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
 use state_res::tree::Root;
@@ -210,29 +210,6 @@ impl Peers {
         }
         let event = visible_to(&reader, origin, key)?.ok_or_else(missing)?;
         Ok(RawJson::from_known(event.canonical().to_vec()))
-    }
-
-    /// The server's knowledge of a space's room, for `GET /hierarchy`.
-    pub(super) fn hierarchy_room(&self, room_id: &str) -> Result<Option<Map<String, Value>>> {
-        let Some(summary) = self.rooms.summary(room_id)? else { return Ok(None) };
-        let accessible = summary.world_readable || matches!(summary.join_rule.as_str(), "public" | "knock" | "restricted" | "knock_restricted");
-        if !accessible || !self.rooms.is_resident(room_id)? {
-            return Ok(None);
-        }
-        let reader = self.rooms.reader(RoomKey::of(room_id));
-        let Some(head) = reader.head()? else { return Ok(None) };
-        let mut children = Vec::new();
-        for key in reader.state_of_type(head.root, "m.space.child")? {
-            let event = reader.required_stored(key)?;
-            if event.content().get("via").is_some_and(Value::is_array) {
-                let mut child = event.stripped();
-                child["origin_server_ts"] = event.origin_server_ts().into();
-                children.push(child);
-            }
-        }
-        let Ok(Value::Object(mut room)) = serde_json::to_value(&summary) else { return Ok(None) };
-        room.insert("children_state".into(), Value::Array(children));
-        Ok(Some(room))
     }
 }
 

@@ -128,6 +128,24 @@ impl Rooms {
         }
     }
 
+    /// Makes the local aliases of one room lead to another.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub async fn move_aliases(&self, from: &str, to: &str) -> Result<()> {
+        for alias in self.local_aliases(from)? {
+            let Some(found) = self.alias(&alias)?.filter(|found| found.room_id == from) else { continue };
+            let mut batch = Batch::with_random_id(&self.deps().world);
+            batch.put(tables::ALIASES, &alias_key(&alias), &key::Writer::new().str(to).str(&found.creator).finish());
+            batch.delete(tables::ROOM_ALIASES, &by_room_key(RoomKey::of(from), &alias));
+            batch.put(tables::ROOM_ALIASES, &by_room_key(RoomKey::of(to), &alias), b"");
+            if let Outcome::Unknown(cause) = self.deps().store.commit(batch).await {
+                return Err(cause.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a joined user has the power to send the state event `event_type` in a room.
     pub fn may_set(&self, room_id: &str, user_id: &str, event_type: &str) -> Result<bool> {
         let Ok((reader, head)) = self.known(room_id) else { return Ok(false) };

@@ -1,0 +1,176 @@
+//! Room upgrades (client-server API, "Room upgrades").
+
+use super::Peers;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::rooms::RoomReader;
+use crate::rooms::create::{CreateRoom, InitialState, Visibility};
+use crate::rooms::head::Head;
+use crate::rooms::power::Power;
+use crate::rooms::send::not_in_room;
+use serde_json::{Map, Value, json};
+use state_res::auth::PowerLevel;
+use state_res::room_version::RoomVersion;
+
+/// State that the new room begins with, in the order in which it is set; power levels last, as they may take power away.
+const TRANSFERRED: [&str; 9] = [
+    "m.room.server_acl",
+    "m.room.encryption",
+    "m.room.name",
+    "m.room.avatar",
+    "m.room.topic",
+    "m.room.guest_access",
+    "m.room.history_visibility",
+    "m.room.join_rules",
+    "m.room.power_levels",
+];
+/// Content of `m.room.create` that is about the old room alone.
+const NOT_TRANSFERRED: [&str; 4] = ["creator", "room_version", "predecessor", "additional_creators"];
+/// What it takes at least to send to, or invite to, a room that has been replaced.
+const LEVEL_OF_REPLACED: i64 = 50;
+/// The level of whoever makes a room, before version 12.
+const LEVEL_OF_CREATOR: i64 = 100;
+
+impl Peers {
+    /// Replaces a room by one of another version, with its state, aliases and place in the directory. Gives the new room's id.
+    ///
+    /// # Errors
+    /// 400 `M_UNSUPPORTED_ROOM_VERSION`, 403 `M_FORBIDDEN` for who may not set `m.room.tombstone`, `M_BAD_JSON` for additional creators
+    /// that are no user ids.
+    pub async fn upgrade_room(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        new_version: &str,
+        additional_creators: &[String],
+    ) -> Result<String> {
+        let version: RoomVersion = new_version.parse().map_err(|_| {
+            Error::new(
+                400,
+                "M_UNSUPPORTED_ROOM_VERSION",
+                format!("This server does not support room version {new_version:?}."),
+            )
+        })?;
+        if let Some(wrong) = additional_creators.iter().find(|id| !names::is_user_id(id)) {
+            return Err(Error::bad_json(format!("`additional_creators` contains {wrong:?}, which is no user id.")));
+        }
+        let (reader, head) = self.rooms.known(room_id).map_err(|_| not_in_room(room_id))?;
+        if !self.rooms.may_set(room_id, user_id, "m.room.tombstone")? {
+            return Err(Error::forbidden(format!(
+                "Replacing {room_id} needs the power to set its tombstone, which you do not have."
+            )));
+        }
+        let request = successor(&reader, &head, user_id, room_id, version, additional_creators)?;
+        let replacement = self.create_room(user_id, request).await?;
+
+        let tombstone = json!({ "body": "This room has been replaced.", "replacement_room": replacement });
+        let Value::Object(tombstone) = tombstone else { return Ok(replacement) };
+        self.rooms.set_state(user_id, room_id, "m.room.tombstone", "", tombstone).await?;
+        // The room is replaced by now; what fails from here on can be done by hand.
+        for (what, done) in [
+            ("aliases", self.move_aliases(user_id, room_id, &replacement, &reader, &head).await),
+            ("directory entry", self.move_listing(user_id, room_id, &replacement).await),
+            ("power levels", self.close(user_id, room_id, &reader, &head).await),
+        ] {
+            if let Err(error) = done {
+                tracing::warn!(room = %room_id, %error, "the {what} of a replaced room could not be seen to");
+            }
+        }
+        Ok(replacement)
+    }
+
+    async fn move_aliases(&self, user_id: &str, from: &str, to: &str, reader: &RoomReader, head: &Head) -> Result<()> {
+        self.rooms.move_aliases(from, to).await?;
+        let Some(canonical) = reader.state_event(head.root, "m.room.canonical_alias", "")? else { return Ok(()) };
+        self.rooms.set_state(user_id, to, "m.room.canonical_alias", "", canonical.content().clone()).await?;
+        self.rooms.set_state(user_id, from, "m.room.canonical_alias", "", Map::new()).await?;
+        Ok(())
+    }
+
+    async fn move_listing(&self, user_id: &str, from: &str, to: &str) -> Result<()> {
+        if self.rooms.is_listed(from)? {
+            self.rooms.set_listed(user_id, to, true).await?;
+            self.rooms.set_listed(user_id, from, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps ordinary members from sending to, and inviting to, the old room.
+    async fn close(&self, user_id: &str, room_id: &str, reader: &RoomReader, head: &Head) -> Result<()> {
+        let Some(levels) = reader.state_event(head.root, "m.room.power_levels", "")? else { return Ok(()) };
+        let mut levels = levels.content().clone();
+        let level = |levels: &Map<String, Value>, name: &str| levels.get(name).and_then(Value::as_i64).unwrap_or(0);
+        let least = LEVEL_OF_REPLACED.max(level(&levels, "users_default").saturating_add(1));
+        for name in ["events_default", "invite"] {
+            let raised = level(&levels, name).max(least);
+            levels.insert(name.into(), json!(raised));
+        }
+        self.rooms.set_state(user_id, room_id, "m.room.power_levels", "", levels).await.map(|_| ())
+    }
+}
+
+/// The request that makes the new room.
+fn successor(
+    reader: &RoomReader,
+    head: &Head,
+    user_id: &str,
+    room_id: &str,
+    version: RoomVersion,
+    additional_creators: &[String],
+) -> Result<CreateRoom> {
+    let mut creation_content = Map::new();
+    if let Some(create) = reader.state_event(head.root, "m.room.create", "")? {
+        creation_content = create.content().clone();
+        creation_content.retain(|name, _| !NOT_TRANSFERRED.contains(&name.as_str()));
+    }
+    let mut predecessor = json!({ "room_id": room_id });
+    let creators_are_infinite = version.rules().create_event_is_room_id;
+    if creators_are_infinite {
+        if !additional_creators.is_empty() {
+            creation_content.insert("additional_creators".into(), json!(additional_creators));
+        }
+    } else if let Some(last) = head.extremities.first() {
+        predecessor["event_id"] = json!(last.event_id);
+    }
+    creation_content.insert("predecessor".into(), predecessor);
+    let mut initial_state = Vec::new();
+    for event_type in TRANSFERRED {
+        let Some(event) = reader.state_event(head.root, event_type, "")? else { continue };
+        let mut content = event.content().clone();
+        if event_type == "m.room.power_levels" {
+            let users = content.entry("users").or_insert_with(|| json!({}));
+            if let Some(users) = users.as_object_mut() {
+                if creators_are_infinite {
+                    users.retain(|user, _| user != user_id && !additional_creators.contains(user));
+                } else if Power::at(reader, head.root)?.user(user_id) == PowerLevel::Infinite {
+                    // Whoever had power without being listed keeps it.
+                    users.insert(user_id.to_owned(), json!(LEVEL_OF_CREATOR));
+                }
+            }
+            if !creators_are_infinite {
+                cap(&mut content);
+            }
+        }
+        initial_state.push(InitialState { event_type: event_type.to_owned(), state_key: String::new(), content });
+    }
+    Ok(CreateRoom {
+        visibility: Some(Visibility::Private),
+        room_version: Some(version.as_str().to_owned()),
+        creation_content,
+        initial_state,
+        ..CreateRoom::default()
+    })
+}
+
+/// Lowers every level above that of whoever makes a room, which they could not set.
+fn cap(levels: &mut Map<String, Value>) {
+    for value in levels.values_mut() {
+        match value {
+            Value::Object(inner) => cap(inner),
+            Value::Number(level) if level.as_i64().is_none_or(|level| level > LEVEL_OF_CREATOR) => {
+                *value = json!(LEVEL_OF_CREATOR);
+            }
+            _ => {}
+        }
+    }
+}
