@@ -19,7 +19,7 @@ const { logger } = await import(pathToFileURL(join(process.argv[2], "node_module
 logger.setLevel?.("warn", false);
 
 const PAGE = 100;
-const SYNC_TIMELINE_LIMIT = 30;
+const SYNC_TIMELINE_LIMIT = 100;
 const POLL_MS = 100;
 
 let url;
@@ -57,8 +57,6 @@ async function roomNamed(id) {
 class Timeline {
   order = [];
   known = new Set();
-  /** Where to page back from, before the first event; null when there is nothing before. */
-  start = null;
   /** Events that came a second time: a server's mistake. */
   twice = [];
 
@@ -97,10 +95,9 @@ async function take(answer) {
     if (!timeline) continue;
     if (!timelines.has(roomId)) timelines.set(roomId, new Timeline());
     const mine = timelines.get(roomId);
-    if (mine.order.length === 0) {
-      mine.start = timeline.prev_batch ?? null;
-    } else if (timeline.limited && timeline.prev_batch) {
-      const own = new Set(timeline.events.map((event) => event.event_id));
+    // At first sight of a room its past is fetched, too: the list then begins with the room.
+    if ((timeline.limited || mine.order.length === 0) && timeline.prev_batch) {
+      const own = new Set((timeline.events ?? []).map((event) => event.event_id));
       mine.append((await gap(roomId, mine, timeline.prev_batch)).filter((id) => !own.has(id)));
     }
     mine.append((timeline.events ?? []).map((event) => event.event_id));
@@ -108,16 +105,14 @@ async function take(answer) {
 }
 
 /**
- * The events between what is known and a `limited` timeline, oldest first. A server's history may be in another order than
- * its syncs, so a known event is not the end of the gap; a whole page of them is.
+ * The events that a `limited` timeline left out, oldest first. A server's history may be in another order than its syncs
+ * (Synapse's is), so neither a known event nor a page of them is the end of the gap: the room's beginning is.
  */
 async function gap(roomId, mine, token) {
   const missing = [];
   while (token) {
     const page = await pageBefore(roomId, token, PAGE);
-    const fresh = page.ids.filter((id) => !mine.known.has(id));
-    missing.push(...fresh);
-    if (page.ids.length > 0 && fresh.length === 0) break;
+    missing.push(...page.ids.filter((id) => !mine.known.has(id)));
     token = page.end;
   }
   return missing.reverse();
@@ -378,16 +373,6 @@ const commands = {
   async timeline(args) {
     await taking;
     const mine = timelines.get(args.room);
-    const older = [];
-    while (mine.start) {
-      const page = await pageBefore(args.room, mine.start, PAGE);
-      for (const id of page.ids) {
-        if (!mine.known.has(id)) older.push(id);
-        mine.known.add(id);
-      }
-      mine.start = page.end ?? null;
-    }
-    mine.order.unshift(...older.reverse());
     return { events: (await seen(args.room)).map(describe), twice: mine.twice };
   },
 

@@ -67,7 +67,6 @@ class Timeline:
     def __init__(self):
         self.order = []  # event ids, oldest first
         self.events = {}  # event id -> nio event, decrypted if it could be
-        self.start = None  # where to page back from, before the first event; None when there is nothing before
         self.reordered = []  # events that came a second time: a server's mistake
 
     def append(self, events):
@@ -161,30 +160,23 @@ class Client:
 
     async def _take(self, room_id, timeline):
         mine = self.timelines.setdefault(room_id, Timeline())
-        if timeline.limited and timeline.prev_batch:
-            if mine.order:
-                own = {event.event_id for event in timeline.events}
-                missing = await self._gap(room_id, mine, timeline.prev_batch)
-                mine.append([event for event in missing if event.event_id not in own])
-            else:
-                mine.start = timeline.prev_batch
-        elif not mine.order:
-            mine.start = timeline.prev_batch
+        # At first sight of a room its past is fetched, too: the list then begins with the room.
+        if (timeline.limited or not mine.order) and timeline.prev_batch:
+            own = {event.event_id for event in timeline.events}
+            missing = await self._gap(room_id, mine, timeline.prev_batch)
+            mine.append([event for event in missing if event.event_id not in own])
         mine.append(timeline.events)
 
     async def _gap(self, room_id, mine, token):
-        """The events between what is known and a `limited` timeline, oldest first.
+        """The events that a `limited` timeline left out, oldest first.
 
-        A server's history may be in another order than its syncs, so a known event is not the end of the gap; a whole page
-        of them is.
+        A server's history may be in another order than its syncs (Synapse's is), so neither a known event nor a page of them
+        is the end of the gap: the room's beginning is.
         """
         missing = []
         while token:
             page = await self._page(room_id, token, PAGE)
-            fresh = [event for event in page.chunk if event.event_id not in mine.events]
-            missing.extend(fresh)
-            if page.chunk and not fresh:
-                break
+            missing.extend(event for event in page.chunk if event.event_id not in mine.events)
             token = page.end
         return missing[::-1]
 
@@ -394,15 +386,8 @@ class Client:
         return {"body": None if gone else body, "redacted": gone, "reactions": reactions}
 
     async def timeline(self, args):
-        """All events from the start of the room's history to now, and those that the server gave twice."""
+        """All events from the room's beginning to now, and those that the server gave twice."""
         mine = self.timelines[args["room"]]
-        older = []
-        while mine.start:
-            page = await self._page(args["room"], mine.start, PAGE)
-            older.extend(event for event in page.chunk if event.event_id not in mine.events)
-            mine.events.update((event.event_id, event) for event in page.chunk)
-            mine.start = page.end
-        mine.order[:0] = [event.event_id for event in reversed(older)]
         self._decrypt_late()
         return {"events": [describe(event) for event in self._events(args["room"])], "twice": mine.reordered}
 
