@@ -58,11 +58,11 @@ fn listed_rooms_are_found_searched_and_paged() {
         assert_eq!(fields(&page["chunk"], "room_id"), [coffee]);
         let next = format!("/publicRooms?limit=1&since={}", page["next_batch"].as_str().unwrap());
         let page = server.ask(&next).await.ok();
-        assert_eq!(fields(&page["chunk"], "room_id"), [tea.clone()]);
+        assert_eq!(fields(&page["chunk"], "room_id"), std::slice::from_ref(&tea));
         assert_eq!(page.get("next_batch"), None);
         let search = json!({ "filter": { "generic_search_term": "tea" } });
         let found = server.post("/publicRooms", &alice.token, search).await.ok();
-        assert_eq!(fields(&found["chunk"], "room_id"), [tea.clone()]);
+        assert_eq!(fields(&found["chunk"], "room_id"), std::slice::from_ref(&tea));
         let spaces = json!({ "filter": { "room_types": ["m.space"] } });
         assert_eq!(server.post("/publicRooms", &alice.token, spaces).await.ok()["chunk"], json!([]));
         server.tell("/publicRooms", json!({})).await.error(401, "M_MISSING_TOKEN");
