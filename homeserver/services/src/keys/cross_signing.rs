@@ -194,11 +194,10 @@ fn replace(
                 )));
             }
         }
-        if let Some(there) = there.filter(|there| object::is_same_key(there, key)) {
-            if !new_master {
-                now[index] = Some(there);
-                continue;
-            }
+        // An old signature means nothing beside a new master key, so that the key is stored as it is now signed.
+        if !new_master && let Some(there) = there.filter(|there| object::is_same_key(there, key)) {
+            now[index] = Some(there);
+            continue;
         }
         if snapshot.contains(tables::DEVICES, &device_key(user, &public))? {
             return Err(Error::forbidden(format!("The public key {public} is the id of one of your devices.")));
