@@ -138,3 +138,39 @@ impl ResolvesServerCert for Certificate {
         self.current.read().ok().map(|current| Arc::clone(&current))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn write(folder: &Path) -> CertificateDer<'static> {
+        let made = rcgen::generate_simple_self_signed(vec!["test.example".to_owned()]).unwrap();
+        std::fs::write(folder.join("certificate.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        made.cert.der().clone()
+    }
+
+    #[test]
+    fn a_changed_certificate_is_taken_and_a_broken_one_is_not() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let first = write(folder.path());
+        let (certificate_file, key_file) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+        let certificate = Certificate::open(&certificate_file, &key_file).unwrap();
+        let served = || certificate.current.read().unwrap().cert[0].clone();
+        assert_eq!(served(), first);
+        // Whatever the file system's clock makes of writes in a row.
+        let modified_at = |seconds: u64| {
+            let file = std::fs::File::options().write(true).open(&key_file).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        };
+        std::fs::write(&certificate_file, "half a certi").unwrap();
+        modified_at(1);
+        certificate.look();
+        assert_eq!(served(), first);
+        let second = write(folder.path());
+        modified_at(2);
+        certificate.look();
+        assert_eq!(served(), second);
+    }
+}

@@ -201,6 +201,10 @@ fn federation_speaks_tls_and_clients_do_not() {
     let federation = server.listening("federation");
     let published = over_tls(federation, &key.cert.pem(), "/_matrix/key/v2/server").unwrap();
     assert_eq!((published.status, &published.json()["server_name"]), (200, &json!("test.example")));
+    let unknown = over_tls(federation, &key.cert.pem(), "/_matrix/federation/v1/nonsense").unwrap();
+    assert_eq!((unknown.status, &unknown.json()["errcode"]), (404, &json!("M_UNRECOGNIZED")));
+    let client = over_tls(federation, &key.cert.pem(), "/_matrix/client/versions").unwrap();
+    assert_eq!(client.status, 404, "clients are not served where other servers are");
     assert_eq!(server.get("/_matrix/client/versions").status, 200, "plain HTTP, even where there is a certificate");
 }
 
