@@ -100,6 +100,12 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
     if federation {
         services.start_federation();
     }
+    let unfinished = Arc::clone(&services);
+    world.spawn("account work", async move {
+        if let Err(error) = unfinished.finish_account_work().await {
+            tracing::warn!(%error, "what earlier changes of accounts left to do could not be finished");
+        }
+    });
     announce(loaded, &server_name, &data_dir, federation, &started, &store);
     let why = ends.wait().await;
 

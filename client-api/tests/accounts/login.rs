@@ -150,3 +150,19 @@ fn login_attempts_from_one_address_are_limited_and_others_are_not() {
         },
     );
 }
+
+#[test]
+fn a_device_cannot_take_the_id_of_a_cross_signing_key() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let key = "nqOvzeuGWT/sRx3h7+MHoInYj3Uk2LD/unI9kDYcHwk";
+        let master =
+            json!({ "user_id": alice.user_id, "usage": ["master"], "keys": { format!("ed25519:{key}"): key } });
+        let auth = json!({ "type": "m.login.password", "password": PASSWORD });
+        let upload = json!({ "master_key": master, "auth": auth });
+        server.post("/keys/device_signing/upload", &alice.token, upload).await.ok();
+        let mut request = password_login("alice", PASSWORD);
+        request["device_id"] = json!(key);
+        server.tell("/login", request).await.error(403, "M_FORBIDDEN");
+    });
+}

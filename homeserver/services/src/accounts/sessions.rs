@@ -187,6 +187,9 @@ impl Accounts {
                         "The account has {MAX_DEVICES} devices, which is the most it can have; sign some out first."
                     )));
                 }
+                if is_cross_signing_key(snapshot, user, &device_id)? {
+                    return Err(Error::forbidden("`device_id` must not be one of your cross-signing keys."));
+                }
                 batch.require_absent(tables::DEVICES, &key);
                 devices::changed(batch, user_id);
                 DeviceRecord {
@@ -322,6 +325,18 @@ impl Accounts {
             }
         });
     }
+}
+
+/// Keys of devices and cross-signing keys share one namespace, in which signatures name them.
+fn is_cross_signing_key(snapshot: &Snapshot, user: UserKey, device_id: &str) -> Result<bool> {
+    for row in snapshot.scan_prefix(tables::CROSS_SIGNING_KEYS, user.as_bytes()) {
+        let key: serde_json::Value = record::from_bytes(tables::CROSS_SIGNING_KEYS, &row?.1)?;
+        let ids = key["keys"].as_object().into_iter().flat_map(serde_json::Map::keys);
+        if ids.filter_map(|id| id.split_once(':')).any(|(_, id)| id == device_id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn access_row(snapshot: &Snapshot, hash: &TokenHash) -> Result<AccessRecord> {
