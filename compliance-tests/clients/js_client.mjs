@@ -276,12 +276,14 @@ const commands = {
     return { room_id: joined.roomId };
   },
 
-  /** Waits until this client knows at least one device of each of `users`, and that all of them are in the room. */
+  /** Waits until this client knows that the room is encrypted, that all of `users` are in it, and a device of each. */
   async know(args) {
     const room = await roomNamed(args.room);
     await room.loadMembersIfNeeded();
     await waitFor(`${args.users} to be members of ${args.room}`, 60, () =>
       args.users.every((user) => room.getMember(user)?.membership === "join"));
+    // The library calls a room joined before the sync has brought its state.
+    await waitFor(`${args.room} to be encrypted`, 60, () => client.getCrypto().isEncryptionEnabledInRoom(args.room));
     await waitFor(`devices of ${args.users}`, 60, async () => {
       const devices = await client.getCrypto().getUserDeviceInfo(args.users, true);
       return args.users.every((user) => devices.get(user)?.size > 0);

@@ -28,7 +28,7 @@ pub enum Who {
     Impostor,
 }
 
-/// One request and what may come back. `{room}`, `{owner}`, `{stranger}` and `{event}` in path and body stand for ids.
+/// One request and what may come back. `{room}`, `{owner}`, `{stranger}`, `{event}`, `{device}` and `{server}` in path and body stand for ids.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// What it is, in a few words.
@@ -61,6 +61,7 @@ struct Scene {
     stranger: Api,
     room: String,
     event: String,
+    server: String,
 }
 
 /// Runs every case on a server that lets anyone register and limits no rates.
@@ -92,7 +93,8 @@ impl Scene {
         let stranger = nobody.register(&format!("stranger-{run}"), "the stranger's password").await?;
         let room = owner.create_room(&json!({"name": "Bad input"})).await?;
         let event = owner.say(&room, "the one good message").await?;
-        Ok(Self { nobody, owner, stranger, room, event })
+        let server = owner.user_id.split_once(':').context("a Matrix ID has a colon")?.1.to_owned();
+        Ok(Self { nobody, owner, stranger, room, event, server })
     }
 
     fn fill(&self, text: &str, escape: bool) -> String {
@@ -103,6 +105,7 @@ impl Scene {
             ("{owner}", &self.owner.user_id),
             ("{stranger}", &self.stranger.user_id),
             ("{device}", &self.owner.device_id),
+            ("{server}", &self.server),
         ] {
             let value = if escape { crate::api::segment(value) } else { value.clone() };
             text = text.replace(name, &value);

@@ -40,7 +40,7 @@ const TARGETS: [(&str, &str); 38] = [
     ("POST", "/_matrix/client/v3/delete_devices"),
     ("POST", "/_matrix/client/v3/account/password"),
     ("POST", "/_matrix/client/v3/account/deactivate"),
-    ("PUT", "/_matrix/client/v3/directory/room/%23rubbish:{owner}"),
+    ("PUT", "/_matrix/client/v3/directory/room/%23rubbish:{server}"),
     ("POST", "/_matrix/client/v3/publicRooms"),
     ("POST", "/_matrix/client/v3/user_directory/search"),
     ("PUT", "/_matrix/client/v3/pushrules/global/override/rubbish"),
