@@ -1,6 +1,6 @@
 //! How a homeserver answers bad input: with the specification's status and error code, and without changing anything.
 //!
-//! The cases are data ([`cases`]), run one after the other by a fresh account of the server. A case names what may come back;
+//! The cases are data (module `cases`), run one after the other by a fresh account of the server. A case names what may come back;
 //! where the specification leaves a choice, it names several. Whatever the case, an answer of 500 or above, or an error without
 //! `errcode`, is a failure.
 

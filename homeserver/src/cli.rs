@@ -32,7 +32,7 @@ pub(crate) struct ServeArguments {
     /// Where clients come in, such as 127.0.0.1:8008; several separated by commas [key: client.listen].
     #[arg(long, value_name = "ADDR")]
     pub(crate) client_listen: Option<String>,
-    /// Where other servers come in, such as [::]:8448; several separated by commas [key: federation.listen].
+    /// Where other servers come in, such as 0.0.0.0:8448; several separated by commas [key: federation.listen].
     #[arg(long, value_name = "ADDR")]
     pub(crate) federation_listen: Option<String>,
 }

@@ -10,7 +10,7 @@
 //! type lie below one branch and can be listed without walking the rest.
 //!
 //! **Cost.** With n entries a lookup reads about log₁₆(n/4) + 2 nodes (six at 100,000), and a change of one entry
-//! writes as many, of at most 276 bytes each. [`diff`] skips whatever has equal hashes.
+//! writes as many, of at most 276 bytes each. [`diff()`] skips whatever has equal hashes.
 //!
 //! **Hash.** A node's name is the first 128 bits of the SHA-256 of its bytes. Entries hold [`EventKey`]s, which are
 //! 128 bits of SHA-256 themselves, so longer node names would not make two states harder to confuse; they would only

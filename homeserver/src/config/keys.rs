@@ -3,6 +3,9 @@
 //!
 //! A line reads `key: type = default, "example in TOML"`; the example is shown where there is no default to show.
 
+// Brackets name sections of the file here, as the sample shows them.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use super::value::{
     HttpUrl, Listen, LogFormat, LogLevel, Network, Raw, RegistrationMode, Secret, ServerName, TurnUri, Value,
 };
