@@ -1,5 +1,6 @@
 //! The command line: configuration, its sources and their order, what is said about a wrong one.
-#![allow(clippy::unwrap_used, clippy::panic)]
+// A process is tested from outside, in the real world.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

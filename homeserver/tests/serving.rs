@@ -1,5 +1,6 @@
 //! The running server: what it answers beside the protocol, and how it ends.
-#![allow(clippy::unwrap_used, clippy::panic)]
+// A process is tested from outside, in the real world.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

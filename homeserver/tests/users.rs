@@ -1,5 +1,6 @@
 //! `causeway user …` beside a running server and without one, and registration with the shared secret.
-#![allow(clippy::unwrap_used, clippy::panic)]
+// A process is tested from outside, in the real world.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

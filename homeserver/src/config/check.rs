@@ -4,7 +4,6 @@ use super::value::{RegistrationMode, Secret};
 use super::{Loaded, Problem, Problems};
 use crate::tls;
 use std::fmt;
-use std::net::ToSocketAddrs as _;
 
 /// Secrets shorter than this can be guessed.
 const MIN_SECRET: usize = 16;
@@ -173,7 +172,7 @@ impl Findings<'_> {
             ("metrics.listen", &settings.metrics.listen),
         ] {
             for address in addresses {
-                if let Err(error) = address.0.to_socket_addrs() {
+                if let Err(error) = address.addresses() {
                     self.wrong(
                         key,
                         format!("{} names no address of this machine: {error}", super::value::quote(&address.0)),

@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 use toml::de::DeValue;
@@ -251,6 +252,18 @@ checked_text! {
     LogLevel,
     "error, warn, info, debug or trace, or a list of levels by module, such as \"info,federation=debug\"",
     is_log_level;
+}
+
+impl Listen {
+    /// The addresses that it names; `localhost` may name two.
+    ///
+    /// # Errors
+    /// If it names none.
+    // A name of this machine, looked up before there is a world to look it up in.
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        Ok(self.0.to_socket_addrs()?.collect())
+    }
 }
 
 /// Types that are one of a few words.

@@ -5,7 +5,7 @@ use crate::config::value::Listen;
 use anyhow::Context as _;
 use axum::Router;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
@@ -37,11 +37,8 @@ impl Listener {
     /// # Errors
     /// If one cannot be bound; the sentence names the configuration key.
     pub(crate) fn bind(key: &str, listen: &Listen) -> anyhow::Result<Vec<Self>> {
-        let addresses: Vec<SocketAddr> = listen
-            .0
-            .to_socket_addrs()
-            .with_context(|| format!("{key}: {} names no address of this machine", listen.0))?
-            .collect();
+        let addresses =
+            listen.addresses().with_context(|| format!("{key}: {} names no address of this machine", listen.0))?;
         let mut bound: Vec<Self> = Vec::new();
         for address in addresses {
             match bind(address) {
