@@ -183,7 +183,14 @@ impl Ephemeral {
     }
 
     /// The receipt of a user in a room, of one kind and thread.
-    pub fn receipt(&self, snapshot: &Snapshot, room: RoomKey, user_id: &str, kind: &str, thread: Option<&str>) -> Result<Option<Receipt>> {
+    pub fn receipt(
+        &self,
+        snapshot: &Snapshot,
+        room: RoomKey,
+        user_id: &str,
+        kind: &str,
+        thread: Option<&str>,
+    ) -> Result<Option<Receipt>> {
         let wanted = Receipt {
             user_id: user_id.to_owned(),
             kind: kind.to_owned(),
@@ -204,7 +211,13 @@ impl Ephemeral {
 
     /// Content of `m.receipt` with what changed after `since` (everything, without one), as `viewer` may see it: the private receipts are
     /// the viewer's own. `None` for nothing.
-    pub fn receipts(&self, snapshot: &Snapshot, room: RoomKey, since: Option<Position>, viewer: &str) -> Result<Option<Value>> {
+    pub fn receipts(
+        &self,
+        snapshot: &Snapshot,
+        room: RoomKey,
+        since: Option<Position>,
+        viewer: &str,
+    ) -> Result<Option<Value>> {
         let start = room_key(room, &since.map_or(0, |since| since.saturating_add(1)).to_be_bytes());
         let end = key::prefix_end(room.as_bytes());
         let mut content: Map<String, Value> = Map::new();
@@ -248,11 +261,5 @@ fn decode(row: &[u8]) -> Result<Receipt> {
     row.u64()?;
     row.u16()?;
     let (user_id, kind, thread) = (row.str()?, row.str()?, row.str()?);
-    Ok(Receipt {
-        user_id,
-        kind,
-        thread: (!thread.is_empty()).then_some(thread),
-        event_id: row.str()?,
-        ts: row.i64()?,
-    })
+    Ok(Receipt { user_id, kind, thread: (!thread.is_empty()).then_some(thread), event_id: row.str()?, ts: row.i64()? })
 }

@@ -57,7 +57,14 @@ impl Services {
     /// # Errors
     /// 403 `M_FORBIDDEN` for who is not in the room, 404 `M_NOT_FOUND` for an event that is not, 400 `M_INVALID_PARAM` for another type,
     /// or a thread that is none or not the event's.
-    pub async fn mark_read(&self, user_id: &str, room_id: &str, kind: &str, event_id: &str, thread: Option<&Value>) -> Result<()> {
+    pub async fn mark_read(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        kind: &str,
+        event_id: &str,
+        thread: Option<&Value>,
+    ) -> Result<()> {
         let reader = self.joined_reader(user_id, room_id)?;
         let marker = check(&reader, user_id, kind, event_id, thread)?;
         self.record(user_id, room_id, &reader, marker).await
@@ -69,8 +76,10 @@ impl Services {
     /// As [`Self::mark_read`].
     pub async fn mark_all_read(&self, user_id: &str, room_id: &str, markers: &[(&str, &str)]) -> Result<()> {
         let reader = self.joined_reader(user_id, room_id)?;
-        let markers =
-            markers.iter().map(|(kind, event_id)| check(&reader, user_id, kind, event_id, None)).collect::<Result<Vec<_>>>()?;
+        let markers = markers
+            .iter()
+            .map(|(kind, event_id)| check(&reader, user_id, kind, event_id, None))
+            .collect::<Result<Vec<_>>>()?;
         for marker in markers {
             self.record(user_id, room_id, &reader, marker).await?;
         }
@@ -184,7 +193,9 @@ fn thread_of(reader: &RoomReader, event: &StoredEvent) -> Result<Option<String>>
     for _ in 0..=MAX_RELATION_HOPS {
         let content = event.content();
         let Some(relation) = content.get("m.relates_to") else { return Ok(None) };
-        let (Some(kind), Some(parent)) = (relation["rel_type"].as_str(), relation["event_id"].as_str()) else { return Ok(None) };
+        let (Some(kind), Some(parent)) = (relation["rel_type"].as_str(), relation["event_id"].as_str()) else {
+            return Ok(None);
+        };
         if kind == "m.thread" {
             return Ok(Some(parent.to_owned()));
         }

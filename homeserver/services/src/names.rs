@@ -1,6 +1,8 @@
 //! Names: parts of user ids, room ids and aliases (appendices, "Identifier Grammar").
 
-pub use state_res::ids::{is_valid_server_name as is_server_name, is_valid_user_id as is_user_id, localpart_of, server_of};
+pub use state_res::ids::{
+    is_valid_server_name as is_server_name, is_valid_user_id as is_user_id, localpart_of, server_of,
+};
 
 /// Whether `id` has the form of a room id: `!opaque:server`, or `!opaque` from version 12 on.
 #[must_use]

@@ -42,8 +42,9 @@ fn stored(snapshot: &Snapshot, server_name: &str) -> Result<Option<OwnKeys>> {
     let mut old = Vec::new();
     for row in snapshot.scan_prefix(tables::SIGNING_KEYS, &[]) {
         let (id, value) = row?;
-        let (key, expired_at) = decode(&id, &value)
-            .ok_or_else(|| Error::internal("a row of table SIGNING_KEYS cannot be read: the data directory is damaged"))?;
+        let (key, expired_at) = decode(&id, &value).ok_or_else(|| {
+            Error::internal("a row of table SIGNING_KEYS cannot be read: the data directory is damaged")
+        })?;
         if expired_at == 0 {
             current = Some(key);
         } else {

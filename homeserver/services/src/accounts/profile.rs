@@ -52,6 +52,9 @@ impl Services {
     ///
     /// 404 `M_NOT_FOUND`, 400 `M_INVALID_PARAM` if `user_id` is none.
     pub async fn profile_of(&self, user_id: &str, field: Option<&str>) -> Result<Profile> {
+        if !crate::names::is_user_id(user_id) {
+            return Err(Error::invalid_param(format!("{user_id:?} is no user id.")));
+        }
         let (_, server) = split_user_id(user_id)?;
         if server != self.config.server_name {
             return self.remote_profile(server, user_id, field).await;

@@ -2,8 +2,8 @@
 
 use super::Peers;
 use crate::accounts::Accounts;
-use crate::error::{Error, Result};
 use crate::ephemeral::Receipt;
+use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::rooms::directory::DirectoryQuery;
 use crate::rooms::membership::Restricted;
@@ -11,8 +11,9 @@ use crate::rooms::standing::Fate;
 use crate::rooms::{Membership, NewEvent};
 use async_trait::async_trait;
 use federation::types::{
-    AliasAnswer, ClaimedKeys, DeviceKeyRequest, Direction, EventAtTime, Hierarchy, InviteRequest, JoinAnswer, KeyClaimRequest,
-    MissingEventsRequest, PduResult, PublicRoomsRequest, StateAnswer, StateIds, Template, TransactionAnswer, UserDevices, UserKeys,
+    AliasAnswer, ClaimedKeys, DeviceKeyRequest, Direction, EventAtTime, Hierarchy, InviteRequest, JoinAnswer,
+    KeyClaimRequest, MissingEventsRequest, PduResult, PublicRoomsRequest, StateAnswer, StateIds, Template,
+    TransactionAnswer, UserDevices, UserKeys,
 };
 use federation::{Answers, ApiError, Edu, RawJson};
 use serde::Deserialize;
@@ -50,7 +51,14 @@ impl From<Error> for ApiError {
 
 impl PeerAnswers {
     /// A member event sent to us to pass on to the room: a join, leave or knock of a user of `origin`.
-    async fn take_member(&self, origin: &str, room_id: &str, event_id: &str, event: &RawJson, wanted: Membership) -> Result<Pdu> {
+    async fn take_member(
+        &self,
+        origin: &str,
+        room_id: &str,
+        event_id: &str,
+        event: &RawJson,
+        wanted: Membership,
+    ) -> Result<Pdu> {
         let (reader, head) = self.peers.shared(origin, room_id)?;
         let version = head.room_version;
         let received = Received::parse(version, event.as_bytes()).map_err(crate::rooms::writer::pdu_error)?;
@@ -58,8 +66,12 @@ impl PeerAnswers {
         if pdu.room_id() != room_id || pdu.event_id() != event_id {
             return Err(Error::invalid_param("The event is not the one that the path names."));
         }
-        if pdu.event_type() != "m.room.member" || Membership::of(pdu) != wanted || pdu.state_key() != Some(pdu.sender()) {
-            return Err(Error::invalid_param(format!("The event does not say that its sender's membership is {}.", wanted.as_str())));
+        if pdu.event_type() != "m.room.member" || Membership::of(pdu) != wanted || pdu.state_key() != Some(pdu.sender())
+        {
+            return Err(Error::invalid_param(format!(
+                "The event does not say that its sender's membership is {}.",
+                wanted.as_str()
+            )));
         }
         if pdu.sender_server() != origin {
             return Err(Error::forbidden("The event's sender is of another server."));
@@ -80,7 +92,13 @@ impl PeerAnswers {
     }
 
     /// Signs a restricted join that names a user of ours as who allows it, if they may.
-    fn vouch(&self, version: RoomVersion, received: Received, reader: &crate::rooms::RoomReader, root: state_res::tree::Root) -> Result<Received> {
+    fn vouch(
+        &self,
+        version: RoomVersion,
+        received: Received,
+        reader: &crate::rooms::RoomReader,
+        root: state_res::tree::Root,
+    ) -> Result<Received> {
         let pdu = received.event();
         let authoriser = pdu.content().get("join_authorised_via_users_server").and_then(Value::as_str);
         let Some(authoriser) = authoriser.filter(|user| self.peers.rooms.is_local(user)) else { return Ok(received) };
@@ -90,9 +108,15 @@ impl PeerAnswers {
         match self.peers.rooms.authorise_restricted(reader, root, pdu.sender())? {
             Restricted::By(_) | Restricted::NotNeeded => {}
             Restricted::NobodyHere => {
-                return Err(Error::new(400, "M_UNABLE_TO_AUTHORISE_JOIN", format!("{authoriser} cannot vouch for this join.")));
+                return Err(Error::new(
+                    400,
+                    "M_UNABLE_TO_AUTHORISE_JOIN",
+                    format!("{authoriser} cannot vouch for this join."),
+                ));
             }
-            Restricted::Refused => return Err(Error::forbidden("The user is in none of the rooms whose members may join.")),
+            Restricted::Refused => {
+                return Err(Error::forbidden("The user is in none of the rooms whose members may join."));
+            }
         }
         let deps = self.peers.rooms.deps();
         let signed = countersign(pdu, &deps.server_name, &deps.signing_key()).map_err(Error::internal)?;
@@ -103,17 +127,27 @@ impl PeerAnswers {
         if versions.iter().any(|one| one == version.as_str()) {
             return Ok(());
         }
-        Err(Error::new(400, "M_INCOMPATIBLE_ROOM_VERSION", format!("The room has version {}, which you do not support.", version.as_str()))
-            .with("room_version", version.as_str()))
+        Err(Error::new(
+            400,
+            "M_INCOMPATIBLE_ROOM_VERSION",
+            format!("The room has version {}, which you do not support.", version.as_str()),
+        )
+        .with("room_version", version.as_str()))
     }
 
     async fn take_edu(&self, origin: &str, edu: Edu) -> Result<()> {
         match edu {
             Edu::Typing(typing) => {
-                if crate::names::server_of(&typing.user_id) != Some(origin) || !self.is_joined(&typing.room_id, &typing.user_id)? {
+                if crate::names::server_of(&typing.user_id) != Some(origin)
+                    || !self.is_joined(&typing.room_id, &typing.user_id)?
+                {
                     return Ok(());
                 }
-                self.peers.ephemeral.set_typing(&typing.room_id, &typing.user_id, typing.typing.then_some(REMOTE_TYPING));
+                self.peers.ephemeral.set_typing(
+                    &typing.room_id,
+                    &typing.user_id,
+                    typing.typing.then_some(REMOTE_TYPING),
+                );
             }
             Edu::Receipt(receipts) => {
                 for (room_id, kinds) in receipts.0 {
@@ -157,14 +191,22 @@ struct Envelope {
 
 #[async_trait]
 impl Answers for PeerAnswers {
-    async fn transaction(&self, origin: &str, _txn_id: &str, pdus: Vec<RawJson>, edus: Vec<Edu>) -> Result<TransactionAnswer, ApiError> {
+    async fn transaction(
+        &self,
+        origin: &str,
+        _txn_id: &str,
+        pdus: Vec<RawJson>,
+        edus: Vec<Edu>,
+    ) -> Result<TransactionAnswer, ApiError> {
         let mut answer = TransactionAnswer::default();
         for json in pdus {
             let Ok(envelope) = json.parse::<Envelope>() else { continue };
             let Some(room_id) = envelope.room_id else { continue };
             self.peers.wait_for_join(&room_id).await?;
             let id = match self.peers.rooms.version(&room_id).map_err(ApiError::from)? {
-                Some(version) => Received::parse(version, json.as_bytes()).ok().map(|event| event.event().event_id().to_owned()),
+                Some(version) => {
+                    Received::parse(version, json.as_bytes()).ok().map(|event| event.event().event_id().to_owned())
+                }
                 None => envelope.event_id,
             };
             let result = match self.peers.shared(origin, &room_id) {
@@ -195,7 +237,13 @@ impl Answers for PeerAnswers {
         Ok(answer)
     }
 
-    async fn make_join(&self, origin: &str, room_id: &str, user_id: &str, versions: &[String]) -> Result<Template, ApiError> {
+    async fn make_join(
+        &self,
+        origin: &str,
+        room_id: &str,
+        user_id: &str,
+        versions: &[String],
+    ) -> Result<Template, ApiError> {
         let (reader, head) = self.peers.shared(origin, room_id)?;
         Self::check_version(head.room_version, versions)?;
         let mut content = Map::new();
@@ -206,7 +254,11 @@ impl Answers for PeerAnswers {
                 content.insert("join_authorised_via_users_server".into(), json!(authoriser));
             }
             Restricted::NobodyHere => {
-                return Err(ApiError::new(400, "M_UNABLE_TO_AUTHORISE_JOIN", "Nobody on this server can vouch for the join."));
+                return Err(ApiError::new(
+                    400,
+                    "M_UNABLE_TO_AUTHORISE_JOIN",
+                    "Nobody on this server can vouch for the join.",
+                ));
             }
             Restricted::Refused => {
                 return Err(ApiError::forbidden("The user is in none of the rooms whose members may join."));
@@ -215,7 +267,14 @@ impl Answers for PeerAnswers {
         Ok(self.peers.template(room_id, NewEvent::state(user_id, "m.room.member", user_id, content)).await?)
     }
 
-    async fn send_join(&self, origin: &str, room_id: &str, event_id: &str, event: RawJson, _omit_members: bool) -> Result<JoinAnswer, ApiError> {
+    async fn send_join(
+        &self,
+        origin: &str,
+        room_id: &str,
+        event_id: &str,
+        event: RawJson,
+        _omit_members: bool,
+    ) -> Result<JoinAnswer, ApiError> {
         let join = self.take_member(origin, room_id, event_id, &event, Membership::Join).await?;
         Ok(self.peers.join_answer(room_id, &join).await?)
     }
@@ -231,14 +290,26 @@ impl Answers for PeerAnswers {
         Ok(())
     }
 
-    async fn make_knock(&self, origin: &str, room_id: &str, user_id: &str, versions: &[String]) -> Result<Template, ApiError> {
+    async fn make_knock(
+        &self,
+        origin: &str,
+        room_id: &str,
+        user_id: &str,
+        versions: &[String],
+    ) -> Result<Template, ApiError> {
         let (_, head) = self.peers.shared(origin, room_id)?;
         Self::check_version(head.room_version, versions)?;
         let content = crate::rooms::membership::content_with_reason(Membership::Knock, None);
         Ok(self.peers.template(room_id, NewEvent::state(user_id, "m.room.member", user_id, content)).await?)
     }
 
-    async fn send_knock(&self, origin: &str, room_id: &str, event_id: &str, event: RawJson) -> Result<Vec<RawJson>, ApiError> {
+    async fn send_knock(
+        &self,
+        origin: &str,
+        room_id: &str,
+        event_id: &str,
+        event: RawJson,
+    ) -> Result<Vec<RawJson>, ApiError> {
         self.take_member(origin, room_id, event_id, &event, Membership::Knock).await?;
         let (reader, head) = self.peers.shared(origin, room_id)?;
         let mut state = Vec::new();
@@ -254,11 +325,22 @@ impl Answers for PeerAnswers {
         Ok(self.peers.on_invite(origin, invite).await?)
     }
 
-    async fn backfill(&self, origin: &str, room_id: &str, from: &[String], limit: usize) -> Result<Vec<RawJson>, ApiError> {
+    async fn backfill(
+        &self,
+        origin: &str,
+        room_id: &str,
+        from: &[String],
+        limit: usize,
+    ) -> Result<Vec<RawJson>, ApiError> {
         Ok(self.peers.backfill_answer(origin, room_id, from, limit)?)
     }
 
-    async fn missing_events(&self, origin: &str, room_id: &str, request: MissingEventsRequest) -> Result<Vec<RawJson>, ApiError> {
+    async fn missing_events(
+        &self,
+        origin: &str,
+        room_id: &str,
+        request: MissingEventsRequest,
+    ) -> Result<Vec<RawJson>, ApiError> {
         Ok(self.peers.missing_events_answer(origin, room_id, &request)?)
     }
 
@@ -278,12 +360,21 @@ impl Answers for PeerAnswers {
         Ok(self.peers.event_auth_answer(origin, room_id, event_id)?)
     }
 
-    async fn event_at_time(&self, origin: &str, room_id: &str, ts: i64, direction: Direction) -> Result<EventAtTime, ApiError> {
+    async fn event_at_time(
+        &self,
+        origin: &str,
+        room_id: &str,
+        ts: i64,
+        direction: Direction,
+    ) -> Result<EventAtTime, ApiError> {
         let (reader, _) = self.peers.shared_with_member(origin, room_id)?;
         let forwards = direction == Direction::Forwards;
         let found = crate::rooms::timeline::nearest(&reader, ts, forwards, |_| Ok(true)).map_err(ApiError::from)?;
         found
-            .map(|event| EventAtTime { event_id: event.event_id().to_owned(), origin_server_ts: event.origin_server_ts() })
+            .map(|event| EventAtTime {
+                event_id: event.event_id().to_owned(),
+                origin_server_ts: event.origin_server_ts(),
+            })
             .ok_or_else(|| ApiError::not_found("There is no event in that direction."))
     }
 
@@ -295,7 +386,8 @@ impl Answers for PeerAnswers {
     }
 
     async fn alias(&self, _origin: &str, alias: &str) -> Result<AliasAnswer, ApiError> {
-        let found = self.peers.rooms.alias(alias)?.ok_or_else(|| ApiError::not_found(format!("There is no alias {alias}.")))?;
+        let found =
+            self.peers.rooms.alias(alias)?.ok_or_else(|| ApiError::not_found(format!("There is no alias {alias}.")))?;
         let reader = self.peers.rooms.reader(RoomKey::of(&found.room_id));
         let mut servers = reader.servers().map_err(ApiError::from)?;
         let own = self.peers.server_name().to_owned();
@@ -337,7 +429,8 @@ impl Answers for PeerAnswers {
         let mut children = Vec::new();
         let mut inaccessible_children = Vec::new();
         for child in room.get("children_state").and_then(Value::as_array).into_iter().flatten() {
-            let suggested = child.get("content").and_then(|content| content.get("suggested")).and_then(Value::as_bool) == Some(true);
+            let suggested = child.get("content").and_then(|content| content.get("suggested")).and_then(Value::as_bool)
+                == Some(true);
             let Some(child_id) = child.get("state_key").and_then(Value::as_str) else { continue };
             if suggested_only && !suggested {
                 continue;
@@ -351,7 +444,12 @@ impl Answers for PeerAnswers {
         Ok(Hierarchy { room, children, inaccessible_children })
     }
 
-    async fn exchange_third_party_invite(&self, _origin: &str, _room_id: &str, _event: RawJson) -> Result<(), ApiError> {
+    async fn exchange_third_party_invite(
+        &self,
+        _origin: &str,
+        _room_id: &str,
+        _event: RawJson,
+    ) -> Result<(), ApiError> {
         Err(ApiError::unrecognized())
     }
 

@@ -67,7 +67,14 @@ impl Peers {
     }
 
     /// Places older events, oldest first, before `next_id`.
-    async fn place_history(&self, server: &str, version: RoomVersion, room_id: &str, next_id: &str, order: Vec<Pdu>) -> Result<bool> {
+    async fn place_history(
+        &self,
+        server: &str,
+        version: RoomVersion,
+        room_id: &str,
+        next_id: &str,
+        order: Vec<Pdu>,
+    ) -> Result<bool> {
         let room = RoomKey::of(room_id);
         let reader = self.rooms.reader(room);
         let next = EventKey::of(next_id);
@@ -114,7 +121,11 @@ impl Peers {
         for prev in pdu.prev_events() {
             missing |= !Self::is_placed(&reader, prev)?;
         }
-        let given = if missing { Some(self.fetch_state_before(server, version, &room_id, pdu.event_id()).await?) } else { None };
+        let given = if missing {
+            Some(self.fetch_state_before(server, version, &room_id, pdu.event_id()).await?)
+        } else {
+            None
+        };
         self.rooms
             .write(&room_id, |writer: &mut RoomWriter<'_>| {
                 if writer.reader.standing(pdu.key())?.is_some_and(|standing| !standing.is_outlier()) {

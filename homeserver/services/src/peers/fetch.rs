@@ -91,8 +91,15 @@ impl Peers {
     }
 
     /// The state before `event_id` as `origin` tells it, its events stored and authorised.
-    pub(super) async fn fetch_state_before(&self, origin: &str, version: RoomVersion, room_id: &str, event_id: &str) -> Result<State> {
-        let ids = self.client.state_ids(origin, room_id, event_id).await.map_err(|error| super::remote_error(&error))?;
+    pub(super) async fn fetch_state_before(
+        &self,
+        origin: &str,
+        version: RoomVersion,
+        room_id: &str,
+        event_id: &str,
+    ) -> Result<State> {
+        let ids =
+            self.client.state_ids(origin, room_id, event_id).await.map_err(|error| super::remote_error(&error))?;
         let reader = self.rooms.reader(RoomKey::of(room_id));
         let mut missing: Vec<String> = Vec::new();
         for id in ids.pdu_ids.iter().chain(&ids.auth_chain_ids) {
@@ -101,7 +108,8 @@ impl Peers {
             }
         }
         if missing.len() > MAX_SINGLE_FETCHES {
-            let answer = self.client.state(origin, room_id, event_id).await.map_err(|error| super::remote_error(&error))?;
+            let answer =
+                self.client.state(origin, room_id, event_id).await.map_err(|error| super::remote_error(&error))?;
             let events = answer.pdus.into_iter().chain(answer.auth_chain).collect();
             let checked = self.check_all(version, room_id, events).await;
             self.store_outliers(room_id, checked).await?;
@@ -129,7 +137,11 @@ impl Peers {
         for id in ids {
             let key = EventKey::of(id);
             let Some(event) = reader.stored(key)? else {
-                return Err(Error::new(502, "M_UNKNOWN", format!("The other server names {id} in a state and cannot show it.")));
+                return Err(Error::new(
+                    502,
+                    "M_UNKNOWN",
+                    format!("The other server names {id} in a state and cannot show it."),
+                ));
             };
             if reader.standing(key)?.is_some_and(|standing| standing.is_rejected()) {
                 continue;

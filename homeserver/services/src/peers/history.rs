@@ -59,8 +59,11 @@ impl Peers {
                     return Ok((reader, head, root));
                 }
                 Membership::Leave | Membership::Ban => {
-                    let forgotten =
-                        crate::rooms::memberships::is_forgotten(reader.snapshot(), UserKey::of(user_id), reader.room())?;
+                    let forgotten = crate::rooms::memberships::is_forgotten(
+                        reader.snapshot(),
+                        UserKey::of(user_id),
+                        reader.room(),
+                    )?;
                     let was_joined = Viewer::new(&reader, user_id)?.was_joined();
                     if was_joined && !forgotten {
                         let root = reader.standing(member.event)?.map_or(Root::EMPTY, |standing| standing.after);
@@ -89,7 +92,14 @@ impl Peers {
         }
     }
 
-    fn view<'a>(&self, reader: &'a RoomReader, viewer: &'a Viewer<'a>, user_id: &str, device_id: &'a str, room_id: &'a str) -> ClientView<'a> {
+    fn view<'a>(
+        &self,
+        reader: &'a RoomReader,
+        viewer: &'a Viewer<'a>,
+        user_id: &str,
+        device_id: &'a str,
+        room_id: &'a str,
+    ) -> ClientView<'a> {
         ClientView {
             reader,
             viewer,
@@ -108,12 +118,20 @@ impl Peers {
         let from = self.boundary(request.from, "from")?;
         let to = self.boundary(request.to, "to")?;
         let mut backfills = 0;
+        let mut past_gap = false;
         loop {
             let gap = {
                 let (reader, _, _) = self.look(request.user_id, request.room_id)?;
                 let viewer = Viewer::new(&reader, request.user_id)?;
-                let page =
-                    timeline::page(&reader, &viewer, request.direction, from.as_ref(), to.as_ref(), request.limit, request.filter)?;
+                let wanted = timeline::Wanted {
+                    direction: request.direction,
+                    from: from.as_ref(),
+                    to: to.as_ref(),
+                    limit: request.limit,
+                    filter: request.filter,
+                    past_gap,
+                };
+                let page = timeline::page(&reader, &viewer, &wanted)?;
                 match page.gap {
                     Some(gap) if backfills < MAX_BACKFILLS && page.events.len() < request.limit => gap,
                     _ => {
@@ -128,12 +146,20 @@ impl Peers {
             };
             backfills += 1;
             if !self.backfill(request.room_id, &gap).await? {
+                // Nobody could fill it now: what lies beyond is shown all the same.
                 backfills = MAX_BACKFILLS;
+                past_gap = true;
             }
         }
     }
 
-    fn write_page(&self, view: &ClientView<'_>, page: &timeline::Page, start: &Boundary, request: &MessagesRequest<'_>) -> Result<Vec<u8>> {
+    fn write_page(
+        &self,
+        view: &ClientView<'_>,
+        page: &timeline::Page,
+        start: &Boundary,
+        request: &MessagesRequest<'_>,
+    ) -> Result<Vec<u8>> {
         let mut json = Vec::with_capacity(1024);
         json.extend_from_slice(b"{\"start\":");
         write_json_string(&mut json, &start.token());
@@ -169,7 +195,15 @@ impl Peers {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`.
-    pub fn context(&self, user_id: &str, device_id: &str, room_id: &str, event_id: &str, limit: usize, filter: &EventFilter) -> Result<Vec<u8>> {
+    pub fn context(
+        &self,
+        user_id: &str,
+        device_id: &str,
+        room_id: &str,
+        event_id: &str,
+        limit: usize,
+        filter: &EventFilter,
+    ) -> Result<Vec<u8>> {
         let (reader, _, _) = self.look(user_id, room_id)?;
         let viewer = Viewer::new(&reader, user_id)?;
         let (event, history) = timeline::visible_event(&reader, &viewer, event_id)?;
@@ -178,7 +212,11 @@ impl Peers {
             if count == 0 {
                 return Ok(timeline::Page { events: Vec::new(), end: Some(from.clone()), gap: None });
             }
-            timeline::page(&reader, &viewer, direction, Some(from), None, count, filter)
+            timeline::page(
+                &reader,
+                &viewer,
+                &timeline::Wanted { direction, from: Some(from), to: None, limit: count, filter, past_gap: true },
+            )
         };
         let (before_start, after_start) = (Boundary::before(&history), Boundary::after(&history));
         let before = side(Direction::Backward, &before_start, half)?;
@@ -231,11 +269,19 @@ impl Peers {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`.
-    pub fn state_event(&self, user_id: &str, device_id: &str, room_id: &str, event_type: &str, state_key: &str, whole: bool) -> Result<String> {
+    pub fn state_event(
+        &self,
+        user_id: &str,
+        device_id: &str,
+        room_id: &str,
+        event_type: &str,
+        state_key: &str,
+        whole: bool,
+    ) -> Result<String> {
         let (reader, _, root) = self.look(user_id, room_id)?;
-        let key = reader
-            .state_event_key(root, event_type, state_key)?
-            .ok_or_else(|| Error::not_found(format!("The room has no state of type {event_type:?} with state key {state_key:?}.")))?;
+        let key = reader.state_event_key(root, event_type, state_key)?.ok_or_else(|| {
+            Error::not_found(format!("The room has no state of type {event_type:?} with state key {state_key:?}."))
+        })?;
         let event = reader.required_stored(key)?;
         if !whole {
             return Ok(event.content_json().to_owned());
@@ -357,7 +403,9 @@ impl Peers {
             {
                 continue;
             }
-            let Some(event) = reader.stored(relation.child)?.filter(|event| event.room() == reader.room() && !event.is_redacted()) else {
+            let Some(event) =
+                reader.stored(relation.child)?.filter(|event| event.room() == reader.room() && !event.is_redacted())
+            else {
                 continue;
             };
             let Some(standing) = reader.standing(event.key())? else { continue };

@@ -21,7 +21,9 @@ const MAX_STRIPPED: usize = 50;
 pub(super) fn strip(event: &RawJson) -> Option<Value> {
     let event: Map<String, Value> = event.parse().ok()?;
     let part = |name: &str| event.get(name).cloned();
-    Some(json!({ "type": part("type")?, "state_key": part("state_key")?, "sender": part("sender")?, "content": part("content")? }))
+    Some(
+        json!({ "type": part("type")?, "state_key": part("state_key")?, "sender": part("sender")?, "content": part("content")? }),
+    )
 }
 
 impl Peers {
@@ -46,7 +48,8 @@ impl Peers {
                 }
                 let (fields, state) = writer.fields(&event)?;
                 let version = writer.head.room_version;
-                let pdu = build::build(version, fields, &deps.server_name, &deps.signing_key()).map_err(crate::rooms::writer::pdu_error)?;
+                let pdu = build::build(version, fields, &deps.server_name, &deps.signing_key())
+                    .map_err(crate::rooms::writer::pdu_error)?;
                 state_res::auth::check(&pdu, &state).map_err(crate::rooms::writer::refused)?;
                 let mut pdus = Vec::new();
                 for kind in crate::sync::STRIPPED_TYPES {
@@ -68,8 +71,9 @@ impl Peers {
             invite_room_state: stripped,
         };
         let signed = self.client.invite(server, &request).await.map_err(|error| remote_error(&error))?;
-        let copy = Pdu::parse(version, signed.as_bytes())
-            .map_err(|error| Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with no valid event: {error}.")))?;
+        let copy = Pdu::parse(version, signed.as_bytes()).map_err(|error| {
+            Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with no valid event: {error}."))
+        })?;
         if copy.event_id() != invite.event_id() {
             return Err(Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with another event.")));
         }
@@ -92,10 +96,15 @@ impl Peers {
     /// Answers another server's invite of one of our users: checks it, tells the user, and signs it.
     pub(super) async fn on_invite(&self, origin: &str, request: InviteRequest) -> Result<RawJson> {
         let version: RoomVersion = request.room_version.parse().map_err(|_| {
-            Error::new(400, "M_INCOMPATIBLE_ROOM_VERSION", format!("This server does not know room version {:?}.", request.room_version))
-                .with("room_version", request.room_version.clone())
+            Error::new(
+                400,
+                "M_INCOMPATIBLE_ROOM_VERSION",
+                format!("This server does not know room version {:?}.", request.room_version),
+            )
+            .with("room_version", request.room_version.clone())
         })?;
-        let received = state_res::steps::Received::parse(version, request.event.as_bytes()).map_err(crate::rooms::writer::pdu_error)?;
+        let received = state_res::steps::Received::parse(version, request.event.as_bytes())
+            .map_err(crate::rooms::writer::pdu_error)?;
         let checked = self
             .check_one(version, received)
             .await
@@ -126,7 +135,8 @@ impl Peers {
                 let _ = stripped_state(&reader, head.root, None)?;
             }
         } else {
-            let mut stripped: Vec<Value> = request.invite_room_state.iter().take(MAX_STRIPPED).filter_map(strip).collect();
+            let mut stripped: Vec<Value> =
+                request.invite_room_state.iter().take(MAX_STRIPPED).filter_map(strip).collect();
             stripped.push(json!({
                 "type": "m.room.member",
                 "state_key": target,
@@ -135,7 +145,13 @@ impl Peers {
                 "event_id": invite.event_id(),
                 "origin_server_ts": invite.origin_server_ts(),
             }));
-            self.write_membership(&target, &request.room_id, Membership::Invite, Some(&Value::Array(stripped).to_string())).await?;
+            self.write_membership(
+                &target,
+                &request.room_id,
+                Membership::Invite,
+                Some(&Value::Array(stripped).to_string()),
+            )
+            .await?;
         }
         Ok(RawJson::from_known(signed.canonical().to_vec()))
     }

@@ -34,8 +34,15 @@ impl Peers {
     ///
     /// # Errors
     /// What the last server said; 404 `M_NOT_FOUND` where there is nobody to ask.
-    pub async fn join(&self, user_id: &str, room_id: &str, servers: &[String], content: &Map<String, Value>) -> Result<()> {
-        let mut last = Error::not_found(format!("No server is known through which {room_id} can be joined; name one with `via`."));
+    pub async fn join(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        servers: &[String],
+        content: &Map<String, Value>,
+    ) -> Result<()> {
+        let mut last =
+            Error::not_found(format!("No server is known through which {room_id} can be joined; name one with `via`."));
         for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
             match self.join_through(server, user_id, room_id, content).await {
                 Ok(()) => return Ok(()),
@@ -52,8 +59,15 @@ impl Peers {
         Err(last)
     }
 
-    async fn join_through(&self, server: &str, user_id: &str, room_id: &str, content: &Map<String, Value>) -> Result<()> {
-        let template = self.client.make_join(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
+    async fn join_through(
+        &self,
+        server: &str,
+        user_id: &str,
+        room_id: &str,
+        content: &Map<String, Value>,
+    ) -> Result<()> {
+        let template =
+            self.client.make_join(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
         let (version, join) = self.complete(&template, "join", user_id, room_id, content)?;
         // From here on the room may send us events: they wait until the join has its place.
         let lock = self.lock(RoomKey::of(room_id));
@@ -65,7 +79,9 @@ impl Peers {
             .map_err(|error| remote_error(&error))?;
         let join = match &answer.event {
             Some(copy) => match Pdu::parse(version, copy.as_bytes()) {
-                Ok(copy) if copy.event_id() == join.event_id() => merge_signatures(&join, &copy).map_err(Error::internal)?,
+                Ok(copy) if copy.event_id() == join.event_id() => {
+                    merge_signatures(&join, &copy).map_err(Error::internal)?
+                }
                 _ => join,
             },
             None => join,
@@ -80,7 +96,10 @@ impl Peers {
         let mut all = checked_state;
         all.extend(self.check_all(version, room_id, answer.auth_chain).await);
         let known = self.store_outliers(room_id, all).await?;
-        let kept = state_ids.iter().map(String::as_str).filter(|id| known.get(&EventKey::of(id)).is_some_and(|(_, rejected)| !rejected));
+        let kept = state_ids
+            .iter()
+            .map(String::as_str)
+            .filter(|id| known.get(&EventKey::of(id)).is_some_and(|(_, rejected)| !rejected));
         let state = self.state_of(room_id, kept)?;
         let create = known.values().find(|(pdu, rejected)| pdu.is_state_of("m.room.create", "") && !rejected);
         let Some((create, _)) = create else { return Err(bad("a state without a create event")) };
@@ -102,25 +121,41 @@ impl Peers {
     ) -> Result<(RoomVersion, Pdu)> {
         let name = template.room_version.as_deref().unwrap_or("1");
         let version: RoomVersion = name.parse().map_err(|_| {
-            Error::new(400, "M_INCOMPATIBLE_ROOM_VERSION", format!("The room has version {name:?}, which this server does not know."))
-                .with("room_version", name)
+            Error::new(
+                400,
+                "M_INCOMPATIBLE_ROOM_VERSION",
+                format!("The room has version {name:?}, which this server does not know."),
+            )
+            .with("room_version", name)
         })?;
-        let mut event: Map<String, Value> =
-            template.event.parse().map_err(|error| Error::new(502, "M_UNKNOWN", format!("The other server's template is no event: {error}.")))?;
+        let mut event: Map<String, Value> = template.event.parse().map_err(|error| {
+            Error::new(502, "M_UNKNOWN", format!("The other server's template is no event: {error}."))
+        })?;
         let is = |name: &str, value: &str| event.get(name).and_then(Value::as_str) == Some(value);
-        if !is("type", "m.room.member") || !is("sender", user_id) || !is("state_key", user_id) || !is("room_id", room_id) {
-            return Err(Error::new(502, "M_UNKNOWN", "The other server's template is for another event than the one asked for."));
+        if !is("type", "m.room.member")
+            || !is("sender", user_id)
+            || !is("state_key", user_id)
+            || !is("room_id", room_id)
+        {
+            return Err(Error::new(
+                502,
+                "M_UNKNOWN",
+                "The other server's template is for another event than the one asked for.",
+            ));
         }
         let mut full = content.clone();
-        if let Some(authoriser) = event.get("content").and_then(|content| content.get("join_authorised_via_users_server")) {
+        if let Some(authoriser) =
+            event.get("content").and_then(|content| content.get("join_authorised_via_users_server"))
+        {
             full.insert("join_authorised_via_users_server".into(), authoriser.clone());
         }
         full.insert("membership".into(), json!(membership));
         event.insert("content".into(), Value::Object(full));
         event.insert("origin".into(), json!(self.server_name()));
         event.insert("origin_server_ts".into(), json!(self.world().now().millis()));
-        let pdu = build_from_template(version, event, self.server_name(), &self.rooms.deps().signing_key())
-            .map_err(|error| Error::new(502, "M_UNKNOWN", format!("The other server's template makes no valid event: {error}.")))?;
+        let pdu = build_from_template(version, event, self.server_name(), &self.rooms.deps().signing_key()).map_err(
+            |error| Error::new(502, "M_UNKNOWN", format!("The other server's template makes no valid event: {error}.")),
+        )?;
         Ok((version, pdu))
     }
 
@@ -148,7 +183,9 @@ impl Peers {
         if is_new {
             let mut counts: BTreeMap<String, u32> = BTreeMap::new();
             for (_, key) in state {
-                let Some((pdu, _)) = known.get(key).filter(|(pdu, _)| pdu.event_type() == "m.room.member") else { continue };
+                let Some((pdu, _)) = known.get(key).filter(|(pdu, _)| pdu.event_type() == "m.room.member") else {
+                    continue;
+                };
                 let Some(user_id) = pdu.state_key() else { continue };
                 let membership = Membership::of(pdu);
                 let member = Member { user_id: user_id.to_owned(), membership, event: *key };
@@ -195,7 +232,13 @@ impl Peers {
     ///
     /// # Errors
     /// A failing store.
-    pub async fn leave_remote(&self, user_id: &str, room_id: &str, servers: &[String], content: &Map<String, Value>) -> Result<()> {
+    pub async fn leave_remote(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        servers: &[String],
+        content: &Map<String, Value>,
+    ) -> Result<()> {
         for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
             match self.leave_through(server, user_id, room_id, content).await {
                 Ok(()) => break,
@@ -205,34 +248,66 @@ impl Peers {
         self.write_membership(user_id, room_id, Membership::Leave, None).await
     }
 
-    async fn leave_through(&self, server: &str, user_id: &str, room_id: &str, content: &Map<String, Value>) -> Result<()> {
+    async fn leave_through(
+        &self,
+        server: &str,
+        user_id: &str,
+        room_id: &str,
+        content: &Map<String, Value>,
+    ) -> Result<()> {
         let template = self.client.make_leave(server, room_id, user_id).await.map_err(|error| remote_error(&error))?;
         let (_, leave) = self.complete(&template, "leave", user_id, room_id, content)?;
         let bytes = leave.canonical().to_vec().into();
-        self.client.send_leave(server, room_id, leave.event_id(), bytes).await.map_err(|error: RequestError| remote_error(&error))
+        self.client
+            .send_leave(server, room_id, leave.event_id(), bytes)
+            .await
+            .map_err(|error: RequestError| remote_error(&error))
     }
 
     /// Knocks on a room by way of one of `servers`.
     ///
     /// # Errors
     /// What the last server said.
-    pub async fn knock(&self, user_id: &str, room_id: &str, servers: &[String], content: &Map<String, Value>) -> Result<()> {
-        let mut last = Error::not_found(format!("No server is known through which to knock on {room_id}; name one with `via`."));
+    pub async fn knock(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        servers: &[String],
+        content: &Map<String, Value>,
+    ) -> Result<()> {
+        let mut last =
+            Error::not_found(format!("No server is known through which to knock on {room_id}; name one with `via`."));
         for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
             match self.knock_through(server, user_id, room_id, content).await {
-                Ok(stripped) => return self.write_membership(user_id, room_id, Membership::Knock, Some(&stripped)).await,
+                Ok(stripped) => {
+                    return self.write_membership(user_id, room_id, Membership::Knock, Some(&stripped)).await;
+                }
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    async fn knock_through(&self, server: &str, user_id: &str, room_id: &str, content: &Map<String, Value>) -> Result<String> {
-        let template = self.client.make_knock(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
+    async fn knock_through(
+        &self,
+        server: &str,
+        user_id: &str,
+        room_id: &str,
+        content: &Map<String, Value>,
+    ) -> Result<String> {
+        let template = self
+            .client
+            .make_knock(server, room_id, user_id, &versions())
+            .await
+            .map_err(|error| remote_error(&error))?;
         let (_, knock) = self.complete(&template, "knock", user_id, room_id, content)?;
         let bytes = knock.canonical().to_vec().into();
-        let state = self.client.send_knock(server, room_id, knock.event_id(), bytes).await.map_err(|error| remote_error(&error))?;
-        let mut stripped: Vec<Value> = state.iter().filter_map(|event| super::invite::strip(event)).collect();
+        let state = self
+            .client
+            .send_knock(server, room_id, knock.event_id(), bytes)
+            .await
+            .map_err(|error| remote_error(&error))?;
+        let mut stripped: Vec<Value> = state.iter().filter_map(super::invite::strip).collect();
         stripped.push(json!({
             "type": "m.room.member", "sender": user_id, "state_key": user_id, "content": knock.content(),
         }));
@@ -240,7 +315,13 @@ impl Peers {
     }
 
     /// Writes a local user's membership of a room of which we hold no state.
-    pub(super) async fn write_membership(&self, user_id: &str, room_id: &str, membership: Membership, stripped: Option<&str>) -> Result<()> {
+    pub(super) async fn write_membership(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        membership: Membership,
+        stripped: Option<&str>,
+    ) -> Result<()> {
         let (user, room) = (UserKey::of(user_id), RoomKey::of(room_id));
         let deps = self.rooms.deps();
         let previous = memberships::of_user_in(&deps.store.snapshot(), user, room)?.map(|row| row.membership);

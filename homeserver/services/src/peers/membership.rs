@@ -3,9 +3,9 @@
 use super::{Peers, remote_error};
 use crate::error::{Error, Result};
 use crate::names;
-use crate::rooms::memberships;
-use crate::rooms::membership::LocalJoin;
 use crate::rooms::Membership;
+use crate::rooms::membership::LocalJoin;
+use crate::rooms::memberships;
 use serde_json::{Map, Value, json};
 use state_res::ids::{RoomKey, UserKey};
 
@@ -82,7 +82,8 @@ impl Peers {
     /// # Errors
     /// 403 `M_FORBIDDEN` for who has none.
     pub async fn leave_room(&self, user_id: &str, room_id: &str, reason: Option<&str>) -> Result<()> {
-        let row = memberships::of_user_in(&self.rooms.deps().store.snapshot(), UserKey::of(user_id), RoomKey::of(room_id))?;
+        let row =
+            memberships::of_user_in(&self.rooms.deps().store.snapshot(), UserKey::of(user_id), RoomKey::of(room_id))?;
         let outside = row.as_ref().is_some_and(|row| row.event.is_none());
         if outside {
             if !row.is_some_and(|row| matches!(row.membership, Membership::Invite | Membership::Knock)) {
@@ -103,7 +104,14 @@ impl Peers {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN`, what the user's server says.
-    pub async fn invite_user(&self, sender: &str, room_id: &str, target: &str, reason: Option<&str>, is_direct: bool) -> Result<()> {
+    pub async fn invite_user(
+        &self,
+        sender: &str,
+        room_id: &str,
+        target: &str,
+        reason: Option<&str>,
+        is_direct: bool,
+    ) -> Result<()> {
         if !names::is_user_id(target) {
             return Err(Error::invalid_param(format!("{target:?} is no user id.")));
         }
@@ -130,7 +138,13 @@ impl Peers {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`.
-    pub async fn knock_room(&self, user_id: &str, id_or_alias: &str, via: &[String], reason: Option<&str>) -> Result<String> {
+    pub async fn knock_room(
+        &self,
+        user_id: &str,
+        id_or_alias: &str,
+        via: &[String],
+        reason: Option<&str>,
+    ) -> Result<String> {
         let (room_id, mut servers) = self.find_room(id_or_alias).await?;
         if self.rooms.is_resident(&room_id)? {
             self.rooms.knock_local(user_id, &room_id, reason).await?;
@@ -165,15 +179,20 @@ impl Peers {
     /// The server of whoever invited a user to a room.
     fn inviter_server(&self, user_id: &str, room_id: &str) -> Result<Option<String>> {
         let snapshot = self.rooms.deps().store.snapshot();
-        let Some(row) = memberships::of_user_in(&snapshot, UserKey::of(user_id), RoomKey::of(room_id))? else { return Ok(None) };
+        let Some(row) = memberships::of_user_in(&snapshot, UserKey::of(user_id), RoomKey::of(room_id))? else {
+            return Ok(None);
+        };
         if row.membership != Membership::Invite {
             return Ok(None);
         }
         let sender = match (&row.stripped, row.event) {
-            (Some(stripped), _) => serde_json::from_str::<Vec<Value>>(stripped).unwrap_or_default().into_iter().find_map(|event| {
-                let own = event.get("type")?.as_str()? == "m.room.member" && event.get("state_key")?.as_str()? == user_id;
-                own.then(|| event.get("sender")?.as_str().map(str::to_owned))?
-            }),
+            (Some(stripped), _) => {
+                serde_json::from_str::<Vec<Value>>(stripped).unwrap_or_default().into_iter().find_map(|event| {
+                    let own =
+                        event.get("type")?.as_str()? == "m.room.member" && event.get("state_key")?.as_str()? == user_id;
+                    own.then(|| event.get("sender")?.as_str().map(str::to_owned))?
+                })
+            }
             (None, Some(event)) => Some(self.rooms.reader(row.room).required_stored(event)?.sender()),
             (None, None) => None,
         };
@@ -184,8 +203,16 @@ impl Peers {
     ///
     /// # Errors
     /// As [`crate::rooms::Rooms::set_state`].
-    pub async fn set_state(&self, sender: &str, room_id: &str, event_type: &str, state_key: &str, content: Map<String, Value>) -> Result<String> {
-        let invites = event_type == "m.room.member" && content.get("membership").and_then(Value::as_str) == Some("invite");
+    pub async fn set_state(
+        &self,
+        sender: &str,
+        room_id: &str,
+        event_type: &str,
+        state_key: &str,
+        content: Map<String, Value>,
+    ) -> Result<String> {
+        let invites =
+            event_type == "m.room.member" && content.get("membership").and_then(Value::as_str) == Some("invite");
         if invites && !self.rooms.is_local(state_key) {
             self.invite(sender, room_id, state_key, content).await?;
             let (reader, head) = self.rooms.known(room_id)?;

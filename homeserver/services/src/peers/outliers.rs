@@ -68,7 +68,11 @@ pub(super) fn check_by_auth_events(
 impl Peers {
     /// Stores events as outliers, each authorised by its auth events (or marked rejected); those whose auth events are not among them
     /// and not stored are left out. Gives what is known afterwards of all of them: the event, and whether it is rejected.
-    pub(super) async fn store_outliers(&self, room_id: &str, events: Vec<Checked>) -> Result<HashMap<EventKey, (Pdu, bool)>> {
+    pub(super) async fn store_outliers(
+        &self,
+        room_id: &str,
+        events: Vec<Checked>,
+    ) -> Result<HashMap<EventKey, (Pdu, bool)>> {
         let reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
         let mut fresh: HashMap<EventKey, (Pdu, bool)> = HashMap::new();
         let mut known_before: HashMap<EventKey, (Pdu, bool)> = HashMap::new();

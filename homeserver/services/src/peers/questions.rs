@@ -134,7 +134,13 @@ impl Peers {
     }
 
     /// Events `from` and before, newest first, at most `limit`.
-    pub(super) fn backfill_answer(&self, origin: &str, room_id: &str, from: &[String], limit: usize) -> Result<Vec<RawJson>> {
+    pub(super) fn backfill_answer(
+        &self,
+        origin: &str,
+        room_id: &str,
+        from: &[String],
+        limit: usize,
+    ) -> Result<Vec<RawJson>> {
         let (reader, _) = self.shared_with_member(origin, room_id)?;
         let mut queue: BTreeSet<(i64, EventKey)> = BTreeSet::new();
         for id in from {
@@ -174,7 +180,9 @@ impl Peers {
         let mut queue: VecDeque<EventKey> = request.latest_events.iter().map(|id| EventKey::of(id)).collect();
         let mut found: BTreeMap<EventKey, Pdu> = BTreeMap::new();
         while let Some(key) = queue.pop_front() {
-            let Some(pdu) = reader.pdu(key)?.filter(|pdu| RoomKey::of(pdu.room_id()) == reader.room()) else { continue };
+            let Some(pdu) = reader.pdu(key)?.filter(|pdu| RoomKey::of(pdu.room_id()) == reader.room()) else {
+                continue;
+            };
             for prev in pdu.prev_events() {
                 let prev = EventKey::of(prev);
                 if found.len() >= limit || !seen.insert(prev) {
@@ -216,7 +224,8 @@ impl Peers {
 /// An event as a server may see it: redacted where history visibility hides it; `None` for what has no place here.
 fn visible_to(reader: &RoomReader, server: &str, key: EventKey) -> Result<Option<Pdu>> {
     let Some(pdu) = reader.pdu(key)? else { return Ok(None) };
-    let Some(standing) = reader.standing(key)?.filter(|standing| !standing.is_outlier() && !standing.is_rejected()) else {
+    let Some(standing) = reader.standing(key)?.filter(|standing| !standing.is_outlier() && !standing.is_rejected())
+    else {
         return Ok(None);
     };
     Ok(Some(if server_may_see(reader, server, &standing)? { pdu } else { pdu.redacted() }))

@@ -74,10 +74,7 @@ impl QueueStore for StoredQueue {
         for row in snapshot.scan_prefix(tables::OUTBOX, &prefix).take(limit) {
             let (row_key, value) = row.map_err(failed)?;
             let mut place = key::Reader::new(row_key.get(prefix.len()..).unwrap_or_default());
-            let id = RowId {
-                position: place.u64().map_err(failed)?,
-                ordinal: u32::from(place.u16().map_err(failed)?),
-            };
+            let id = RowId { position: place.u64().map_err(failed)?, ordinal: u32::from(place.u16().map_err(failed)?) };
             let content = match value.split_first() {
                 Some((&outbox::PDU, event)) => {
                     let event: [u8; 16] = event.try_into().map_err(failed)?;

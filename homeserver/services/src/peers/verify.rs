@@ -57,7 +57,9 @@ impl Peers {
         while rest.peek().is_some() {
             let chunk: Vec<Received> = rest.by_ref().take(CHUNK).collect();
             let check = std::sync::Arc::clone(&check);
-            chunks.push(self.world().blocking(move || chunk.into_iter().filter_map(|event| check(event)).collect::<Vec<_>>()));
+            chunks.push(
+                self.world().blocking(move || chunk.into_iter().filter_map(|event| check(event)).collect::<Vec<_>>()),
+            );
         }
         futures::future::join_all(chunks).await.into_iter().flatten().collect()
     }

@@ -12,7 +12,9 @@ use crate::sync::{Unread, UnreadCounts};
 use crate::tables;
 use futures::FutureExt;
 use ruma_common::power_levels::NotificationPowerLevels;
-use ruma_common::push::{Action, FlattenedJson, HighlightTweakValue, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset, Tweak};
+use ruma_common::push::{
+    Action, FlattenedJson, HighlightTweakValue, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset, Tweak,
+};
 use ruma_common::serde::Raw;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -85,7 +87,8 @@ impl Push {
             *known = (*known).max(place);
         };
         raise(None, (0, 0));
-        if let Some(row) = crate::rooms::memberships::of_user_in(reader.snapshot(), UserKey::of(user_id), reader.room())?
+        if let Some(row) =
+            crate::rooms::memberships::of_user_in(reader.snapshot(), UserKey::of(user_id), reader.room())?
             && row.membership == Membership::Join
             && row.previous != Some(Membership::Join)
         {
@@ -140,7 +143,12 @@ impl Push {
     }
 
     /// Whether the rules notify of an event, and highlight it; `None` where no rule applies.
-    fn judge(&self, rules: &Ruleset, context: &PushConditionRoomCtx, event: &crate::rooms::record::StoredEvent) -> Result<Option<(bool, bool)>> {
+    fn judge(
+        &self,
+        rules: &Ruleset,
+        context: &PushConditionRoomCtx,
+        event: &crate::rooms::record::StoredEvent,
+    ) -> Result<Option<(bool, bool)>> {
         let known = self.flattened.lock().get(&event.key()).cloned();
         let flattened = match known {
             Some(flattened) => flattened,
@@ -196,7 +204,9 @@ fn power_levels(
         Some(levels) => levels.content().clone(),
         None => serde_json::Map::new(),
     };
-    let integer = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(|level| level.try_into().ok());
+    let integer = |value: &Value| {
+        value.as_i64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(|level| level.try_into().ok())
+    };
     let mut users = BTreeMap::new();
     for (user, level) in content.get("users").and_then(Value::as_object).into_iter().flatten() {
         if let (Ok(user), Some(level)) = (user.as_str().try_into(), integer(level)) {
@@ -208,7 +218,9 @@ fn power_levels(
     if let Some(level) = content.get("notifications").and_then(|levels| levels.get("room")).and_then(integer) {
         notifications.room = level;
     }
-    let Some(rules) = ruma_common::RoomVersionId::try_from(version.as_str()).ok().and_then(|id| id.rules()) else { return Ok(None) };
+    let Some(rules) = ruma_common::RoomVersionId::try_from(version.as_str()).ok().and_then(|id| id.rules()) else {
+        return Ok(None);
+    };
     let creators = state_res::auth::creators(create).filter_map(|user| user.try_into().ok());
     let rules = ruma_common::room_version_rules::RoomPowerLevelsRules::new(&rules.authorization, creators);
     Ok(Some(PushConditionPowerLevelsCtx::new(users, default, notifications, rules)))

@@ -22,11 +22,14 @@ const COUNTS: usize = 20_000;
 /// Events kept in the form that rules are applied to.
 const FLATTENED: usize = 128;
 
+/// Parsed rules, and the version of the account data that says them; `None` for the defaults.
+type Rules = (Option<Version>, Arc<Ruleset>);
+
 /// Push rules and unread counts.
 pub struct Push {
     store: Store,
     ephemeral: Ephemeral,
-    rulesets: Mutex<LruCache<UserKey, (Option<Version>, Arc<Ruleset>)>>,
+    rulesets: Mutex<LruCache<UserKey, Rules>>,
     counts: Mutex<LruCache<(UserKey, RoomKey), Counted>>,
     flattened: Mutex<LruCache<EventKey, Arc<FlattenedJson>>>,
 }

@@ -5,8 +5,8 @@ use crate::accounts::account_data;
 use crate::error::{Error, Result};
 use ruma_common::UserId;
 use ruma_common::push::{
-    Action, InsertPushRuleError, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule, PushCondition,
-    RemovePushRuleError, RuleKind, Ruleset,
+    Action, InsertPushRuleError, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule,
+    PushCondition, RemovePushRuleError, RuleKind, Ruleset,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,14 +41,19 @@ fn unknown_rule(kind: &str, rule_id: &str) -> Error {
 fn kind_of(kind: &str) -> Result<RuleKind> {
     match kind {
         "override" | "underride" | "sender" | "room" | "content" => Ok(RuleKind::from(kind)),
-        _ => Err(Error::invalid_param(format!("There is no kind of push rule {kind:?}; there are override, underride, sender, room and content."))),
+        _ => Err(Error::invalid_param(format!(
+            "There is no kind of push rule {kind:?}; there are override, underride, sender, room and content."
+        ))),
     }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(values: &[Value], what: &str) -> Result<Vec<T>> {
     values
         .iter()
-        .map(|value| serde_json::from_value(value.clone()).map_err(|error| Error::bad_json(format!("`{what}` contains {value}, which is none: {error}."))))
+        .map(|value| {
+            serde_json::from_value(value.clone())
+                .map_err(|error| Error::bad_json(format!("`{what}` contains {value}, which is none: {error}.")))
+        })
         .collect()
 }
 
@@ -78,7 +83,8 @@ impl Push {
                 serde_json::from_value(content["global"].take()).map_err(Error::internal)?
             }
             None => {
-                let id = <&UserId>::try_from(user_id).map_err(|error| Error::invalid_param(format!("{user_id:?} is no user id: {error}.")))?;
+                let id = <&UserId>::try_from(user_id)
+                    .map_err(|error| Error::invalid_param(format!("{user_id:?} is no user id: {error}.")))?;
                 Ruleset::server_default(id)
             }
         };
@@ -105,7 +111,15 @@ impl Push {
     ///
     /// # Errors
     /// 400 `M_INVALID_PARAM` or `M_BAD_JSON`; 404 `M_NOT_FOUND` for an unknown `before` or `after`.
-    pub async fn put_rule(&self, user_id: &str, kind: &str, rule_id: &str, change: RuleChange, before: Option<&str>, after: Option<&str>) -> Result<()> {
+    pub async fn put_rule(
+        &self,
+        user_id: &str,
+        kind: &str,
+        rule_id: &str,
+        change: RuleChange,
+        before: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<()> {
         let actions: Vec<Action> = parse(&change.actions, "actions")?;
         let id = rule_id.to_owned();
         let rule = match kind_of(kind)? {
@@ -115,15 +129,23 @@ impl Push {
                 if kind == "override" { NewPushRule::Override(rule) } else { NewPushRule::Underride(rule) }
             }
             RuleKind::Content => {
-                let pattern = change.pattern.ok_or_else(|| Error::missing_param("`pattern` is missing; content rules need one."))?;
+                let pattern = change
+                    .pattern
+                    .ok_or_else(|| Error::missing_param("`pattern` is missing; content rules need one."))?;
                 NewPushRule::Content(NewPatternedPushRule::new(id, pattern, actions))
             }
             RuleKind::Room => {
-                let room = id.as_str().try_into().map_err(|error| Error::invalid_param(format!("{id:?} is no room id: {error}.")))?;
+                let room = id
+                    .as_str()
+                    .try_into()
+                    .map_err(|error| Error::invalid_param(format!("{id:?} is no room id: {error}.")))?;
                 NewPushRule::Room(NewSimplePushRule::new(room, actions))
             }
             RuleKind::Sender => {
-                let user = id.as_str().try_into().map_err(|error| Error::invalid_param(format!("{id:?} is no user id: {error}.")))?;
+                let user = id
+                    .as_str()
+                    .try_into()
+                    .map_err(|error| Error::invalid_param(format!("{id:?} is no user id: {error}.")))?;
                 NewPushRule::Sender(NewSimplePushRule::new(user, actions))
             }
             _ => return Err(unknown_rule(kind, rule_id)),
@@ -133,7 +155,9 @@ impl Push {
                 return Err(Error::forbidden(format!("You have {MAX_RULES} push rules, which is the most.")));
             }
             rules.insert(rule.clone(), after, before).map_err(|error| match error {
-                InsertPushRuleError::UnknownRuleId => Error::not_found("There is no rule as `before` or `after` names it."),
+                InsertPushRuleError::UnknownRuleId => {
+                    Error::not_found("There is no rule as `before` or `after` names it.")
+                }
                 other => Error::invalid_param(format!("The rule cannot be added: {other}.")),
             })
         })
@@ -161,7 +185,10 @@ impl Push {
     /// 404 `M_NOT_FOUND`.
     pub async fn set_enabled(&self, user_id: &str, kind: &str, rule_id: &str, enabled: bool) -> Result<()> {
         let known = kind_of(kind)?;
-        self.change(user_id, |rules| rules.set_enabled(known.clone(), rule_id, enabled).map_err(|_| unknown_rule(kind, rule_id))).await
+        self.change(user_id, |rules| {
+            rules.set_enabled(known.clone(), rule_id, enabled).map_err(|_| unknown_rule(kind, rule_id))
+        })
+        .await
     }
 
     /// Replaces what a rule does.
@@ -171,7 +198,10 @@ impl Push {
     pub async fn set_actions(&self, user_id: &str, kind: &str, rule_id: &str, actions: &[Value]) -> Result<()> {
         let known = kind_of(kind)?;
         let actions: Vec<Action> = parse(actions, "actions")?;
-        self.change(user_id, |rules| rules.set_actions(known.clone(), rule_id, actions.clone()).map_err(|_| unknown_rule(kind, rule_id))).await
+        self.change(user_id, |rules| {
+            rules.set_actions(known.clone(), rule_id, actions.clone()).map_err(|_| unknown_rule(kind, rule_id))
+        })
+        .await
     }
 
     async fn change(&self, user_id: &str, mut work: impl FnMut(&mut Ruleset) -> Result<()>) -> Result<()> {

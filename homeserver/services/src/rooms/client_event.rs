@@ -82,7 +82,13 @@ impl ClientView<'_> {
         Ok(String::from_utf8(out).unwrap_or_default())
     }
 
-    fn write_previous(&self, out: &mut Vec<u8>, event: &StoredEvent, state_key: &str, standing: &Standing) -> Result<()> {
+    fn write_previous(
+        &self,
+        out: &mut Vec<u8>,
+        event: &StoredEvent,
+        state_key: &str,
+        standing: &Standing,
+    ) -> Result<()> {
         let Some(previous) = self.reader.state_event_key(standing.before, &event.event_type(), state_key)? else {
             return Ok(());
         };
@@ -110,7 +116,9 @@ impl ClientView<'_> {
     }
 
     fn transaction(&self, event: EventKey) -> Result<Option<String>> {
-        let Some(row) = self.reader.snapshot().get(tables::EVENT_TRANSACTIONS, event.as_bytes())? else { return Ok(None) };
+        let Some(row) = self.reader.snapshot().get(tables::EVENT_TRANSACTIONS, event.as_bytes())? else {
+            return Ok(None);
+        };
         let mut row = key::Reader::new(&row);
         let same = row.id16()? == *self.user.as_bytes() && row.str()? == self.device_id;
         Ok(if same { Some(row.str()?) } else { None })

@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 pub const DEFAULT_ROOM_VERSION: RoomVersion = RoomVersion::V12;
 /// Most users invited by one request.
 const MAX_INVITES: usize = 100;
+/// How many room ids are tried, each a millisecond later.
+const MAX_TRIES: i64 = 100;
 /// Most events in `initial_state`.
 const MAX_INITIAL_STATE: usize = 200;
 
@@ -99,7 +101,11 @@ impl Rooms {
         let version = match &request.room_version {
             None => DEFAULT_ROOM_VERSION,
             Some(name) => name.parse().map_err(|_| {
-                Error::new(400, "M_UNSUPPORTED_ROOM_VERSION", format!("This server does not support room version {name:?}."))
+                Error::new(
+                    400,
+                    "M_UNSUPPORTED_ROOM_VERSION",
+                    format!("This server does not support room version {name:?}."),
+                )
             })?,
         };
         self.check(&request)?;
@@ -108,8 +114,8 @@ impl Rooms {
             _ => Preset::PrivateChat,
         });
         let content = create_content(creator, version, preset, &request)?;
-        let mut timestamp = self.deps().world.now().millis() as i64;
-        for _ in 0..8 {
+        let now = self.deps().world.now().millis() as i64;
+        for timestamp in now..now + MAX_TRIES {
             let random_id = format!("!{}:{}", random_localpart(self), self.deps().server_name);
             let create = self.create_event(version, creator, &random_id, content.clone(), timestamp)?;
             let room_id = create.room_id().to_owned();
@@ -123,12 +129,10 @@ impl Rooms {
                 .await?
                 .0;
             if made {
-                let remote_invites =
-                    request.invite.iter().filter(|user| !self.is_local(user)).cloned().collect();
+                let remote_invites = request.invite.iter().filter(|user| !self.is_local(user)).cloned().collect();
                 return Ok(Created { room_id, remote_invites });
             }
             // From version 12 on the id is the hash of the create event, which the same user may have made in this millisecond.
-            timestamp += 1;
         }
         Err(Error::internal("no unused room id was found"))
     }
@@ -174,7 +178,8 @@ impl Rooms {
             origin_server_ts: timestamp,
             ..EventFields::default()
         };
-        build::build(version, fields, &self.deps().server_name, &self.deps().signing_key()).map_err(super::writer::pdu_error)
+        build::build(version, fields, &self.deps().server_name, &self.deps().signing_key())
+            .map_err(super::writer::pdu_error)
     }
 
     /// Whether a user id is of this server.
@@ -185,7 +190,12 @@ impl Rooms {
 }
 
 /// Content of `m.room.create`.
-fn create_content(creator: &str, version: RoomVersion, preset: Preset, request: &CreateRoom) -> Result<Map<String, Value>> {
+fn create_content(
+    creator: &str,
+    version: RoomVersion,
+    preset: Preset,
+    request: &CreateRoom,
+) -> Result<Map<String, Value>> {
     let mut content = request.creation_content.clone();
     content.insert("room_version".into(), json!(version.as_str()));
     content.remove("creator");
@@ -200,7 +210,9 @@ fn create_content(creator: &str, version: RoomVersion, preset: Preset, request: 
                 .ok_or_else(|| Error::bad_json("`creation_content.additional_creators` must be a list of user ids."))?;
             for one in list {
                 let id = one.as_str().filter(|id| names::is_user_id(id)).ok_or_else(|| {
-                    Error::bad_json(format!("`creation_content.additional_creators` contains {one}, which is no user id."))
+                    Error::bad_json(format!(
+                        "`creation_content.additional_creators` contains {one}, which is no user id."
+                    ))
                 })?;
                 creators.insert(id.to_owned());
             }

@@ -124,7 +124,8 @@ impl Rooms {
             topic: text("m.room.topic", "topic")?,
             avatar_url: text("m.room.avatar", "url")?,
             num_joined_members,
-            world_readable: text("m.room.history_visibility", "history_visibility")?.as_deref() == Some("world_readable"),
+            world_readable: text("m.room.history_visibility", "history_visibility")?.as_deref()
+                == Some("world_readable"),
             guest_can_join: text("m.room.guest_access", "guest_access")?.as_deref() == Some("can_join"),
             join_rule: text("m.room.join_rules", "join_rule")?.unwrap_or_else(|| "invite".to_owned()),
             room_type: text("m.room.create", "type")?,
@@ -138,9 +139,9 @@ impl Rooms {
     pub fn directory(&self, query: &DirectoryQuery) -> Result<DirectoryPage> {
         let start = match query.since.as_deref() {
             None | Some("") => 0,
-            Some(text) => text
-                .parse::<usize>()
-                .map_err(|_| Error::invalid_param(format!("`since` is {text:?}, which no answer of this server contained.")))?,
+            Some(text) => text.parse::<usize>().map_err(|_| {
+                Error::invalid_param(format!("`since` is {text:?}, which no answer of this server contained."))
+            })?,
         };
         let snapshot = self.deps().store.snapshot();
         let mut rooms = Vec::new();

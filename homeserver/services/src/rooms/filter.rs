@@ -1,8 +1,8 @@
 //! Which stored events a client's filter lets pass.
 
 use super::record::StoredEvent;
-use crate::accounts::filters::RoomFilter;
 pub use crate::accounts::filters::RoomEventFilter as EventFilter;
+use crate::accounts::filters::RoomFilter;
 
 impl RoomFilter {
     /// Whether a room is wanted at all.
@@ -19,7 +19,8 @@ impl EventFilter {
     pub fn matches(&self, event: &StoredEvent) -> bool {
         let common = &self.events;
         let by_type = common.types.is_none() && common.not_types.is_empty() || common.allows_type(&event.event_type());
-        let by_sender = common.senders.is_none() && common.not_senders.is_empty() || common.allows_sender(&event.sender());
+        let by_sender =
+            common.senders.is_none() && common.not_senders.is_empty() || common.allows_sender(&event.sender());
         by_type
             && by_sender
             && self

@@ -24,7 +24,8 @@ pub enum LocalJoin {
 impl Rooms {
     /// Content of a member event of a user: their profile beside the membership.
     pub fn member_content(&self, user_id: &str, membership: Membership) -> Result<Map<String, Value>> {
-        let mut content = if self.is_local(user_id) { self.deps().profiles.member_fields(user_id)? } else { Map::new() };
+        let mut content =
+            if self.is_local(user_id) { self.deps().profiles.member_fields(user_id)? } else { Map::new() };
         content.insert("membership".into(), json!(membership.as_str()));
         Ok(content)
     }
@@ -33,7 +34,13 @@ impl Rooms {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN` where the rules refuse.
-    pub async fn join_local(&self, user_id: &str, room_id: &str, reason: Option<&str>, extra: Option<&Map<String, Value>>) -> Result<LocalJoin> {
+    pub async fn join_local(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        reason: Option<&str>,
+        extra: Option<&Map<String, Value>>,
+    ) -> Result<LocalJoin> {
         let mut content = self.member_content(user_id, Membership::Join)?;
         if let Some(reason) = reason {
             content.insert("reason".into(), json!(reason));
@@ -54,7 +61,9 @@ impl Rooms {
                 }
                 Restricted::NobodyHere => return Ok(LocalJoin::NeedsAnotherServer),
                 Restricted::Refused => {
-                    return Err(Error::forbidden(format!("You are in none of the rooms whose members may join {room_id}.")));
+                    return Err(Error::forbidden(format!(
+                        "You are in none of the rooms whose members may join {room_id}."
+                    )));
                 }
             }
             writer.send(NewEvent::state(user_id, "m.room.member", user_id, content))?;
@@ -130,7 +139,14 @@ impl Rooms {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN` where the sender may not, or the user is joined or banned.
-    pub async fn invite_local(&self, sender: &str, room_id: &str, target: &str, reason: Option<&str>, is_direct: bool) -> Result<()> {
+    pub async fn invite_local(
+        &self,
+        sender: &str,
+        room_id: &str,
+        target: &str,
+        reason: Option<&str>,
+        is_direct: bool,
+    ) -> Result<()> {
         let mut content = self.member_content(target, Membership::Invite)?;
         if let Some(reason) = reason {
             content.insert("reason".into(), json!(reason));
@@ -190,7 +206,9 @@ impl Rooms {
             return Ok(());
         }
         let is = membership.map_or("not in the room", Membership::as_str);
-        Err(Error::forbidden(format!("{target} cannot be removed or let back in: their membership of {room_id} is: {is}.")))
+        Err(Error::forbidden(format!(
+            "{target} cannot be removed or let back in: their membership of {room_id} is: {is}."
+        )))
     }
 
     async fn write_member(&self, sender: &str, room_id: &str, target: &str, content: Map<String, Value>) -> Result<()> {
@@ -204,7 +222,8 @@ impl Rooms {
             super::send::require_joined(writer, sender)?;
             self.keep_what_is_set(writer, target, &content)?;
             let server = names::server_of(target).unwrap_or_default().to_owned();
-            if content.get("membership").and_then(Value::as_str) != Some("invite") && server != self.deps().server_name {
+            if content.get("membership").and_then(Value::as_str) != Some("invite") && server != self.deps().server_name
+            {
                 writer.also_send_to(&server);
             }
             writer.send(NewEvent::state(sender, "m.room.member", target, content.clone())).map(|_| ())
@@ -230,7 +249,9 @@ impl Rooms {
         let snapshot = self.deps().store.snapshot();
         match super::memberships::of_user_in(&snapshot, user, room)? {
             Some(row) if matches!(row.membership, Membership::Leave | Membership::Ban) => {}
-            Some(_) => return Err(Error::unknown(format!("You are still in {room_id}; leave it before you forget it."))),
+            Some(_) => {
+                return Err(Error::unknown(format!("You are still in {room_id}; leave it before you forget it.")));
+            }
             None => return Err(Error::not_found(format!("You have never been in {room_id}."))),
         }
         let mut batch = Batch::with_random_id(&self.deps().world);
@@ -257,7 +278,8 @@ impl Rooms {
                         return Ok(());
                     }
                     let mut content = member.content().clone();
-                    for field in ["displayname", "avatar_url", "join_authorised_via_users_server", "third_party_invite"] {
+                    for field in ["displayname", "avatar_url", "join_authorised_via_users_server", "third_party_invite"]
+                    {
                         content.remove(field);
                     }
                     content.extend(fields.clone());

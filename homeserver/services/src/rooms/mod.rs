@@ -156,7 +156,13 @@ pub trait Profiles: Send + Sync {
 impl Rooms {
     /// The rooms in `store`, whose events we sign with `signing_key`.
     #[must_use]
-    pub fn new(store: Store, world: World, server_name: &str, signing_key: SigningKey, profiles: Arc<dyn Profiles>) -> Self {
+    pub fn new(
+        store: Store,
+        world: World,
+        server_name: &str,
+        signing_key: SigningKey,
+        profiles: Arc<dyn Profiles>,
+    ) -> Self {
         Self {
             deps: Arc::new(RoomDeps {
                 store,
@@ -232,7 +238,11 @@ impl Rooms {
     ///
     /// # Errors
     /// 404 `M_NOT_FOUND` for an unknown room; what `work` says.
-    pub async fn write<R>(&self, room_id: &str, work: impl FnMut(&mut RoomWriter<'_>) -> Result<R>) -> Result<(R, Position)> {
+    pub async fn write<R>(
+        &self,
+        room_id: &str,
+        work: impl FnMut(&mut RoomWriter<'_>) -> Result<R>,
+    ) -> Result<(R, Position)> {
         self.write_inner(room_id, None, work).await
     }
 
@@ -261,8 +271,9 @@ impl Rooms {
                 Some((head, bytes)) => (head.clone(), Some(bytes.clone())),
                 None => match reader.snapshot().get(tables::HEAD, room.as_bytes())? {
                     Some(bytes) => {
-                        let head = Head::decode(&bytes)
-                            .ok_or_else(|| Error::internal("a row of table HEAD cannot be read: the data directory is damaged"))?;
+                        let head = Head::decode(&bytes).ok_or_else(|| {
+                            Error::internal("a row of table HEAD cannot be read: the data directory is damaged")
+                        })?;
                         (head, Some(bytes))
                     }
                     None => match new {
@@ -287,7 +298,15 @@ impl Rooms {
             self.deps.activity.begin(room);
             self.deps.user_rooms.begin(&prepared.users);
             let first = futures::poll!(commit.as_mut());
-            let rest = Committing { deps: Arc::clone(&self.deps), room, stored: prepared.stored, replaced: prepared.replaced, parsed: prepared.parsed, nodes: prepared.nodes, users: prepared.users };
+            let rest = Committing {
+                deps: Arc::clone(&self.deps),
+                room,
+                stored: prepared.stored,
+                replaced: prepared.replaced,
+                parsed: prepared.parsed,
+                nodes: prepared.nodes,
+                users: prepared.users,
+            };
             let mut held = waits.then_some(queue);
             let handle = Arc::clone(&handle);
             // A task of its own, so that a client that goes away does not leave what follows the commit undone.

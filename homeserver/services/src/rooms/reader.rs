@@ -117,7 +117,15 @@ impl RoomReader {
     /// A reader of `room` at `snapshot`; `epoch` is what [`Caches::redactions`] said before it was taken.
     #[must_use]
     pub fn new(snapshot: Snapshot, room: RoomKey, caches: Arc<Caches>, epoch: u64) -> Self {
-        Self { epoch, snapshot, room, caches, new_nodes: HashMap::new(), new_events: HashMap::new(), new_rejected: HashMap::new() }
+        Self {
+            epoch,
+            snapshot,
+            room,
+            caches,
+            new_nodes: HashMap::new(),
+            new_events: HashMap::new(),
+            new_rejected: HashMap::new(),
+        }
     }
 
     /// The snapshot it reads from.

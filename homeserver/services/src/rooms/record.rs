@@ -19,7 +19,6 @@ enum Member {
     Content = 0,
     OriginServerTs = 1,
     Redacts = 2,
-    RoomId = 3,
     Sender = 4,
     StateKey = 5,
     Type = 6,
@@ -220,9 +219,7 @@ impl StoredEvent {
             out.extend_from_slice(b",\"room_id\":");
             write_json_string(out, room_id);
         }
-        for (name, member) in
-            [("sender", Member::Sender), ("state_key", Member::StateKey), ("type", Member::Type)]
-        {
+        for (name, member) in [("sender", Member::Sender), ("state_key", Member::StateKey), ("type", Member::Type)] {
             if let Some(text) = self.member(member) {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
@@ -341,9 +338,13 @@ mod tests {
         let json = br#"{"a\"b":[1,{"x":"}"}],"content":{"k":"\\\"{"},"n":-5,"s":"x,y"}"#;
         let mut seen = Vec::new();
         for_each_member(json, |name, start, end| {
-            seen.push((String::from_utf8_lossy(name).into_owned(), String::from_utf8_lossy(&json[start..end]).into_owned()));
+            seen.push((
+                String::from_utf8_lossy(name).into_owned(),
+                String::from_utf8_lossy(&json[start..end]).into_owned(),
+            ));
         });
-        let expected = [("a\\\"b", r#"[1,{"x":"}"}]"#), ("content", r#"{"k":"\\\"{"}"#), ("n", "-5"), ("s", r#""x,y""#)];
+        let expected =
+            [("a\\\"b", r#"[1,{"x":"}"}]"#), ("content", r#"{"k":"\\\"{"}"#), ("n", "-5"), ("s", r#""x,y""#)];
         assert_eq!(seen, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

@@ -60,7 +60,10 @@ pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &Sto
         }
         if relation.rel_type == "m.replace" {
             // Valid replacements: same sender, same type, neither of them state ("Validity of replacement events").
-            let valid = child.sender() == event.sender() && child.event_type() == event.event_type() && !child.is_state() && !event.is_state();
+            let valid = child.sender() == event.sender()
+                && child.event_type() == event.event_type()
+                && !child.is_state()
+                && !event.is_state();
             let newer = edit.as_ref().is_none_or(|known| {
                 (known.origin_server_ts(), known.event_id()) < (child.origin_server_ts(), child.event_id())
             });

@@ -168,7 +168,13 @@ impl Rooms {
     }
 
     /// The transaction id under which this device sent an event, for `unsigned.transaction_id`.
-    pub fn transaction_of(&self, reader: &super::RoomReader, event: EventKey, user: UserKey, device_id: &str) -> Result<Option<String>> {
+    pub fn transaction_of(
+        &self,
+        reader: &super::RoomReader,
+        event: EventKey,
+        user: UserKey,
+        device_id: &str,
+    ) -> Result<Option<String>> {
         let Some(row) = reader.snapshot().get(tables::EVENT_TRANSACTIONS, event.as_bytes())? else { return Ok(None) };
         let mut row = key::Reader::new(&row);
         let same = row.id16()? == *user.as_bytes() && row.str()? == device_id;
@@ -202,7 +208,9 @@ impl Rooms {
                 continue;
             }
             if !names::is_room_alias(alias) {
-                return Err(Error::invalid_param(format!("{value} is no room alias; it should look like \"#name:server\".")));
+                return Err(Error::invalid_param(format!(
+                    "{value} is no room alias; it should look like \"#name:server\"."
+                )));
             }
             if names::server_of(alias) == Some(self.deps().server_name.as_str())
                 && self.alias(alias)?.is_none_or(|found| found.room_id != room_id)

@@ -61,7 +61,14 @@ impl Standing {
 
     /// The standing of an event with a place; position and history key of live events are filled in by the store.
     #[must_use]
-    pub fn placed(fate: Fate, before: Root, after: Root, depth: i64, ordinal: u16, history: Option<HistoryKey>) -> Self {
+    pub fn placed(
+        fate: Fate,
+        before: Root,
+        after: Root,
+        depth: i64,
+        ordinal: u16,
+        history: Option<HistoryKey>,
+    ) -> Self {
         let flags = match fate {
             Fate::Accepted => 0,
             Fate::SoftFailed => SOFT_FAILED,

@@ -59,7 +59,11 @@ impl Boundary {
         if !hex.len().is_multiple_of(2) || hex.len() > 400 || !hex.is_ascii() {
             return None;
         }
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect::<Option<_>>().map(Self)
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok())
+            .collect::<Option<_>>()
+            .map(Self)
     }
 }
 
@@ -83,17 +87,27 @@ pub struct Page {
     pub gap: Option<String>,
 }
 
+/// Which page is wanted.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// Where to begin; at the end of history without it.
+    pub from: Option<&'a Boundary>,
+    /// Where to stop.
+    pub to: Option<&'a Boundary>,
+    /// Most events.
+    pub limit: usize,
+    /// Which events.
+    pub filter: &'a EventFilter,
+    /// Whether to go past a gap right behind `from`.
+    pub past_gap: bool,
+}
+
 /// A page of the events that `viewer` may see and `filter` lets pass, from `from` (exclusive of what lies beyond it), not going past
-/// `to`.
-pub fn page(
-    reader: &RoomReader,
-    viewer: &Viewer<'_>,
-    direction: Direction,
-    from: Option<&Boundary>,
-    to: Option<&Boundary>,
-    limit: usize,
-    filter: &EventFilter,
-) -> Result<Page> {
+/// `to`. Stops at gaps; one right behind `from` ends the page before it begins, unless `past_gap` says to go past it.
+pub fn page(reader: &RoomReader, viewer: &Viewer<'_>, wanted: &Wanted<'_>) -> Result<Page> {
+    let Wanted { direction, from, to, limit, filter, past_gap } = *wanted;
     let limit = limit.clamp(1, MAX_PAGE);
     let low = room_key(reader.room(), &[]);
     let high = storage::key::prefix_end(&low);
@@ -110,6 +124,12 @@ pub fn page(
     let empty = !end.is_empty() && start >= end;
     if empty {
         return Ok(Page { events: Vec::new(), end: None, gap: None });
+    }
+    if direction == Direction::Backward
+        && !past_gap
+        && let Some(gap) = gap_at(reader, &end)?
+    {
+        return Ok(Page { events: Vec::new(), end: from.cloned(), gap: Some(gap) });
     }
     // An empty end is the end of the table, which a room's prefix never reaches except for the last possible room id.
     let rows: Box<dyn Iterator<Item = _>> = match direction {
@@ -137,6 +157,18 @@ pub fn page(
         }
     }
     Ok(page)
+}
+
+/// The event at this place in history, if events before it are missing here.
+fn gap_at(reader: &RoomReader, place: &[u8]) -> Result<Option<String>> {
+    let end = storage::key::prefix_end(reader.room().as_bytes());
+    let Some(row) = reader.snapshot().scan(tables::HISTORY, place.to_vec()..end).next() else { return Ok(None) };
+    let (key, value) = row?;
+    if !key.starts_with(reader.room().as_bytes()) {
+        return Ok(None);
+    }
+    let event = event_of(reader, &value)?;
+    Ok(if has_gap_before(reader, event.key())? { Some(event.event_id().to_owned()) } else { None })
 }
 
 fn event_of(reader: &RoomReader, value: &[u8]) -> Result<StoredEvent> {

@@ -134,8 +134,7 @@ impl<'a> Viewer<'a> {
         if let Some(known) = self.by_root.lock().get(&root) {
             return Ok(*known);
         }
-        let known =
-            (HistoryVisibility::at(self.reader, root)?, self.reader.membership_in(root, &self.user_id)?);
+        let known = (HistoryVisibility::at(self.reader, root)?, self.reader.membership_in(root, &self.user_id)?);
         self.by_root.lock().insert(root, known);
         Ok(known)
     }
@@ -147,7 +146,9 @@ fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<Histor
         let Some(standing) = reader.standing(event)? else { return Ok(None) };
         let Some(pdu) = reader.pdu(event)? else { return Ok(None) };
         let Some(user_id) = pdu.state_key() else { return Ok(None) };
-        let Some(previous) = reader.state_event_key(standing.before, "m.room.member", user_id)? else { return Ok(None) };
+        let Some(previous) = reader.state_event_key(standing.before, "m.room.member", user_id)? else {
+            return Ok(None);
+        };
         if previous == event {
             return Ok(None);
         }

@@ -1,6 +1,6 @@
 //! Writing to one room: a unit of work that reads the room at a snapshot, lays events over it, and becomes one batch.
 //!
-//! Correctness comes from the precondition on the room's head; the queue in [`super::RoomHandle`] only keeps local writers
+//! Correctness comes from the precondition on the room's head; the queue in `super::RoomHandle` only keeps local writers
 //! from colliding. A writer of messages lets the next one go on before its own commit is done (so that they share a sync);
 //! whoever changes state waits for its commit, because the next writer reads the nodes it adds.
 
@@ -21,6 +21,9 @@ use state_res::pdu::Pdu;
 use state_res::tree::{self, NodeHash, Root};
 use std::collections::{BTreeMap, BTreeSet};
 use storage::{Batch, PositionedValue, Table, Version, key};
+
+/// Events by (type, state key): the part of a state that decides whether an event is allowed.
+pub type AuthState = BTreeMap<(String, String), Pdu>;
 
 /// What an event of ours starts from.
 #[derive(Debug, Clone)]
@@ -123,7 +126,13 @@ pub struct Prepared {
 }
 
 impl<'a> RoomWriter<'a> {
-    pub(super) fn new(deps: &'a RoomDeps, reader: RoomReader, room_id: &str, head: Head, head_before: Option<Bytes>) -> Self {
+    pub(super) fn new(
+        deps: &'a RoomDeps,
+        reader: RoomReader,
+        room_id: &str,
+        head: Head,
+        head_before: Option<Bytes>,
+    ) -> Self {
         Self {
             deps,
             reader,
@@ -175,7 +184,7 @@ impl<'a> RoomWriter<'a> {
         sender: &str,
         state_key: Option<&str>,
         content: &Map<String, Value>,
-    ) -> Result<BTreeMap<(String, String), Pdu>> {
+    ) -> Result<AuthState> {
         let mut found = BTreeMap::new();
         let mut types = auth::auth_types(self.head.room_version, event_type, sender, state_key, content);
         // From version 12 on the create event is not cited, but it decides all the same.
@@ -191,9 +200,10 @@ impl<'a> RoomWriter<'a> {
     }
 
     /// Builds an event of ours on the current extremities, without adding it: fields as they would be sent.
-    pub fn fields(&self, event: &NewEvent) -> Result<(EventFields, BTreeMap<(String, String), Pdu>)> {
+    pub fn fields(&self, event: &NewEvent) -> Result<(EventFields, AuthState)> {
         let root = self.head.root;
-        let state = self.auth_state(root, &event.event_type, &event.sender, event.state_key.as_deref(), &event.content)?;
+        let state =
+            self.auth_state(root, &event.event_type, &event.sender, event.state_key.as_deref(), &event.content)?;
         let create_is_room_id = self.head.room_version.rules().create_event_is_room_id;
         let mut auth_events: Vec<String> = state
             .iter()
@@ -287,7 +297,7 @@ impl<'a> RoomWriter<'a> {
         self.reader.new_rejected.insert(pdu.key(), fate == Fate::Rejected);
         let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
         if fate == Fate::Accepted {
-            self.head.extremities.retain(|one| !pdu.prev_events().iter().any(|prev| *prev == one.event_id));
+            self.head.extremities.retain(|one| !pdu.prev_events().contains(&one.event_id));
             self.head.extremities.push(Extremity { event_id: pdu.event_id().to_owned(), depth: pdu.depth(), after });
             let roots: Vec<Root> = self.head.extremities.iter().map(|one| one.after).collect();
             self.head.root = self.resolve(&roots)?;
@@ -343,7 +353,13 @@ impl<'a> RoomWriter<'a> {
         let room = self.reader.room;
         let event = pdu.key();
         let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None);
-        put_with_position(&mut self.batch, tables::STANDING, key::Writer::new().id16(event.as_bytes()), standing.encode(), Some(POSITION_OFFSET));
+        put_with_position(
+            &mut self.batch,
+            tables::STANDING,
+            key::Writer::new().id16(event.as_bytes()),
+            standing.encode(),
+            Some(POSITION_OFFSET),
+        );
         if fate == Fate::Accepted {
             let mut value = event.as_bytes().to_vec();
             value.push(u8::from(pdu.state_key().is_some()));
@@ -358,10 +374,9 @@ impl<'a> RoomWriter<'a> {
 
     fn write_relation(&mut self, pdu: &Pdu) {
         let Some(relates) = pdu.content().get("m.relates_to").and_then(Value::as_object) else { return };
-        let (Some(parent), Some(kind)) = (
-            relates.get("event_id").and_then(Value::as_str),
-            relates.get("rel_type").and_then(Value::as_str),
-        ) else {
+        let (Some(parent), Some(kind)) =
+            (relates.get("event_id").and_then(Value::as_str), relates.get("rel_type").and_then(Value::as_str))
+        else {
             return;
         };
         let mut value = pdu.key().as_bytes().to_vec();
@@ -500,15 +515,18 @@ impl<'a> RoomWriter<'a> {
                 *counts.entry(server.clone()).or_default() += delta;
             }
             if server == self.deps.server_name {
-                super::memberships::write(&mut self.batch, &super::memberships::Change {
-                    user,
-                    room,
-                    room_id: &self.room_id,
-                    membership: after.unwrap_or(Membership::Leave),
-                    previous: before,
-                    event: new.as_ref().map(|pdu| pdu.key()),
-                    ordinal: self.ordinal.saturating_sub(1),
-                });
+                super::memberships::write(
+                    &mut self.batch,
+                    &super::memberships::Change {
+                        user,
+                        room,
+                        room_id: &self.room_id,
+                        membership: after.unwrap_or(Membership::Leave),
+                        previous: before,
+                        event: new.as_ref().map(|pdu| pdu.key()),
+                        ordinal: self.ordinal.saturating_sub(1),
+                    },
+                );
                 self.batch.topic(super::user_topic(user));
                 self.users.push(user);
             }
@@ -532,9 +550,17 @@ impl<'a> RoomWriter<'a> {
 }
 
 /// Puts a row whose key may have a slot for the position; `value_slot` is the offset of one in the value.
-pub(crate) fn put_with_position(batch: &mut Batch, table: Table, key: key::Writer, value: Vec<u8>, value_slot: Option<usize>) {
+pub(crate) fn put_with_position(
+    batch: &mut Batch,
+    table: Table,
+    key: key::Writer,
+    value: Vec<u8>,
+    value_slot: Option<usize>,
+) {
     match value_slot {
-        Some(offset) => batch.put_at_position(table, key.finish_positioned(), PositionedValue::with_slot(value, offset)),
+        Some(offset) => {
+            batch.put_at_position(table, key.finish_positioned(), PositionedValue::with_slot(value, offset))
+        }
         None => batch.put_at_position(table, key.finish_positioned(), value),
     };
 }

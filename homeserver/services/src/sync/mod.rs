@@ -54,17 +54,35 @@ pub struct SyncRequest {
 pub trait DeviceFeed: Send + Sync {
     /// To-device messages for a device after `since` and up to `until`, each as JSON text, and the position up to which they are complete
     /// (`until`, unless there were too many).
-    fn to_device(&self, snapshot: &Snapshot, user_id: &str, device_id: &str, since: Position, until: Position) -> Result<(Vec<String>, Position)>;
+    fn to_device(
+        &self,
+        snapshot: &Snapshot,
+        user_id: &str,
+        device_id: &str,
+        since: Position,
+        until: Position,
+    ) -> Result<(Vec<String>, Position)>;
 
     /// The device has received everything up to `position`.
     async fn acknowledge(&self, user_id: &str, device_id: &str, position: Position) -> Result<()>;
 
     /// Users of other people's (and the user's own) device lists that changed after `since` and up to `until`, among those who share a
     /// room with the user; and those who share none any more.
-    fn device_lists(&self, snapshot: &Snapshot, user_id: &str, since: Position, until: Position) -> Result<(Vec<String>, Vec<String>)>;
+    fn device_lists(
+        &self,
+        snapshot: &Snapshot,
+        user_id: &str,
+        since: Position,
+        until: Position,
+    ) -> Result<(Vec<String>, Vec<String>)>;
 
     /// One-time keys left by algorithm, and algorithms with an unused fallback key.
-    fn key_counts(&self, snapshot: &Snapshot, user_id: &str, device_id: &str) -> Result<(BTreeMap<String, u64>, Vec<String>)>;
+    fn key_counts(
+        &self,
+        snapshot: &Snapshot,
+        user_id: &str,
+        device_id: &str,
+    ) -> Result<(BTreeMap<String, u64>, Vec<String>)>;
 }
 
 /// Counts of what a user has not read in a room.
@@ -165,7 +183,7 @@ impl Syncs {
                         }
                     }
                 }
-                if self.topics(user)?.len() != 0 && self.rooms_changed(user, since)? {
+                if self.rooms_changed(user, since)? {
                     break;
                 }
             }
@@ -185,7 +203,9 @@ impl Syncs {
         let epoch = deps.user_rooms.epoch();
         let rooms = deps.user_rooms.of(&deps.store.snapshot(), epoch, user)?;
         let mut topics = vec![rooms::user_topic(user)];
-        topics.extend(rooms.iter().filter(|room| room.membership == Membership::Join).map(|room| rooms::topic(room.room)));
+        topics.extend(
+            rooms.iter().filter(|room| room.membership == Membership::Join).map(|room| rooms::topic(room.room)),
+        );
         Ok(topics)
     }
 
@@ -227,7 +247,9 @@ impl Syncs {
             let (list, json) = match row.membership {
                 Membership::Join => {
                     let data = match since {
-                        Some(since) if row.position <= since.position => by_room.remove(&row.room_id).unwrap_or_default(),
+                        Some(since) if row.position <= since.position => {
+                            by_room.remove(&row.room_id).unwrap_or_default()
+                        }
                         _ => account_data::of_room(&snapshot, user, row.room)?,
                     };
                     (0, self.joined(request, &reader, row, since, until, data)?)
@@ -340,7 +362,14 @@ impl Syncs {
                 json.extend_from_slice(&events.json);
             }
         }
-        let ephemeral = self.ephemeral_events(request, reader.snapshot(), row.room, position, since.map(|since| since.volatile), is_new)?;
+        let ephemeral = self.ephemeral_events(
+            request,
+            reader.snapshot(),
+            row.room,
+            position,
+            since.map(|since| since.volatile),
+            is_new,
+        )?;
         let receipts_changed = !ephemeral.is_empty();
         if receipts_changed {
             separate(&mut json);
@@ -405,7 +434,8 @@ impl Syncs {
             events.push(json!({ "type": "m.typing", "content": { "user_ids": users } }));
         }
         if filter.allows_type("m.receipt")
-            && let Some(content) = self.ephemeral.receipts(snapshot, room, if is_new { None } else { since }, &request.user_id)?
+            && let Some(content) =
+                self.ephemeral.receipts(snapshot, room, if is_new { None } else { since }, &request.user_id)?
         {
             events.push(json!({ "type": "m.receipt", "content": content }));
         }
@@ -451,7 +481,12 @@ impl Syncs {
     }
 }
 
-fn invited(reader: &rooms::RoomReader, row: &UserRoom, since: Option<SyncToken>, ignored: &HashSet<String>) -> Result<Option<Vec<u8>>> {
+fn invited(
+    reader: &rooms::RoomReader,
+    row: &UserRoom,
+    since: Option<SyncToken>,
+    ignored: &HashSet<String>,
+) -> Result<Option<Vec<u8>>> {
     if since.is_some_and(|since| row.position <= since.position) {
         return Ok(None);
     }
@@ -474,9 +509,15 @@ fn invited(reader: &rooms::RoomReader, row: &UserRoom, since: Option<SyncToken>,
 
 /// Users whose invites are not shown (client-server API, "Ignoring Users").
 fn ignored_users(snapshot: &Snapshot, user: UserKey) -> Result<HashSet<String>> {
-    let Some(content) = account_data::get(snapshot, user, None, "m.ignored_user_list")? else { return Ok(HashSet::new()) };
+    let Some(content) = account_data::get(snapshot, user, None, "m.ignored_user_list")? else {
+        return Ok(HashSet::new());
+    };
     let content: Value = serde_json::from_slice(&content).unwrap_or_default();
-    Ok(content.get("ignored_users").and_then(Value::as_object).map(|users| users.keys().cloned().collect()).unwrap_or_default())
+    Ok(content
+        .get("ignored_users")
+        .and_then(Value::as_object)
+        .map(|users| users.keys().cloned().collect())
+        .unwrap_or_default())
 }
 
 fn write_account_data<'a>(out: &mut Vec<u8>, items: impl Iterator<Item = &'a Item>) {

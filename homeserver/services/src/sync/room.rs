@@ -99,7 +99,11 @@ impl RoomSync<'_> {
         json.extend_from_slice(b"\"timeline\":{\"events\":");
         write_events(&mut json, &view, &timeline.events)?;
         let _ = write!(json, ",\"limited\":{},\"prev_batch\":\"{}\"}}", timeline.limited, timeline.prev_batch.token());
-        json.extend_from_slice(if self.state_after { b",\"state_after\":{\"events\":" } else { b",\"state\":{\"events\":" });
+        json.extend_from_slice(if self.state_after {
+            b",\"state_after\":{\"events\":"
+        } else {
+            b",\"state\":{\"events\":"
+        });
         write_events(&mut json, &view, &state)?;
         json.push(b'}');
 
@@ -108,7 +112,11 @@ impl RoomSync<'_> {
             json.extend_from_slice(b",\"summary\":");
             json.extend_from_slice(summary(self.reader, now_root, self.user_id)?.to_string().as_bytes());
         }
-        let is_empty = timeline.events.is_empty() && state.is_empty() && !timeline.limited && self.since.is_some() && !self.is_new();
+        let is_empty = timeline.events.is_empty()
+            && state.is_empty()
+            && !timeline.limited
+            && self.since.is_some()
+            && !self.is_new();
         Ok(RoomEvents { json, is_empty })
     }
 
@@ -302,7 +310,7 @@ pub fn stripped_state(reader: &RoomReader, root: Root, member: Option<EventKey>)
 }
 
 /// Appends `"room id":`.
-pub fn write_room_key(out: &mut Vec<u8>, room_id: &str, first: &mut bool) {
+pub(super) fn write_room_key(out: &mut Vec<u8>, room_id: &str, first: &mut bool) {
     if !*first {
         out.push(b',');
     }

@@ -18,7 +18,7 @@ use storage::Position;
 const MAX_ROWS: usize = 5_000;
 
 /// Events to show, oldest first.
-pub struct Timeline {
+pub(super) struct Timeline {
     /// Each with its standing.
     pub events: Vec<(StoredEvent, Standing)>,
     /// Whether events between `since` and the first one are left out.
@@ -30,7 +30,7 @@ pub struct Timeline {
 }
 
 /// What was announced after `since` and up to `until`, newest `limit` events.
-pub fn since(
+pub(super) fn since(
     reader: &RoomReader,
     viewer: &Viewer<'_>,
     filter: &EventFilter,
@@ -76,7 +76,13 @@ pub fn since(
 }
 
 /// The newest `limit` events that the viewer may see up to `until`: for a room that the client does not know yet.
-pub fn latest(reader: &RoomReader, viewer: &Viewer<'_>, filter: &EventFilter, until: Position, limit: usize) -> Result<Timeline> {
+pub(super) fn latest(
+    reader: &RoomReader,
+    viewer: &Viewer<'_>,
+    filter: &EventFilter,
+    until: Position,
+    limit: usize,
+) -> Result<Timeline> {
     let start = room_key(reader.room(), &[]);
     let end = room_key(reader.room(), &until.saturating_add(1).to_be_bytes());
     let mut events: Vec<(StoredEvent, Standing)> = Vec::new();
