@@ -86,10 +86,15 @@ async fn view(api: &Api, room: &Room) -> Result<View> {
             continue;
         }
         let id = text(&event["event_id"]);
-        // What servers and clients add (`unsigned`, the age) is theirs; this is what was signed, or its redacted form.
+        // What servers and clients add (`unsigned`, the age) is theirs; this is what was signed, or its redacted form. Servers
+        // should also add `redacts` to the content of redactions in older room versions: not all do.
+        let mut content = event["content"].clone();
+        if let Some(content) = content.as_object_mut().filter(|_| event["type"] == "m.room.redaction") {
+            content.remove("redacts");
+        }
         let told = json!({
             "type": event["type"], "sender": event["sender"], "state_key": event["state_key"],
-            "content": event["content"], "origin_server_ts": event["origin_server_ts"],
+            "content": content, "origin_server_ts": event["origin_server_ts"],
         });
         view.events.insert(id, told);
     }
