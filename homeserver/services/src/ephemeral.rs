@@ -3,6 +3,7 @@
 //! Typing is volatile and never touches the log. Receipts are logged without waiting for the disk.
 
 use crate::error::{Error, Result};
+use crate::rooms::activity::Activity;
 use crate::rooms::reader::room_key;
 use crate::rooms::topic;
 use crate::tables;
@@ -27,6 +28,8 @@ pub struct Ephemeral {
     store: Store,
     world: World,
     typing: Arc<Mutex<HashMap<RoomKey, Typing>>>,
+    /// When receipts last changed in each room.
+    receipts: Arc<Activity>,
     /// Grows with each change of who is typing. Starts at the time of day, so that tokens of an earlier run are older.
     serial: Arc<AtomicU64>,
 }
@@ -59,7 +62,8 @@ impl Ephemeral {
     #[must_use]
     pub fn new(store: Store, world: World) -> Self {
         let start = world.now().millis();
-        Self { store, world, typing: Arc::default(), serial: Arc::new(AtomicU64::new(start)) }
+        let receipts = Arc::new(Activity::of(tables::RECEIPTS_BY_POSITION));
+        Self { store, world, typing: Arc::default(), receipts, serial: Arc::new(AtomicU64::new(start)) }
     }
 
     /// The serial of the latest volatile change, for sync tokens.
@@ -175,11 +179,30 @@ impl Ephemeral {
         batch.put_at_position(tables::RECEIPTS_BY_POSITION, by_position, PositionedValue::from(value));
         batch.topic(topic(room));
         batch.topic(crate::rooms::user_topic(UserKey::of(&receipt.user_id)));
-        match self.store.commit(batch).await {
+        self.receipts.begin(room);
+        let outcome = self.store.commit(batch).await;
+        self.receipts.end(room, outcome.position());
+        match outcome {
             Outcome::Committed(_) => Ok(()),
             Outcome::Conflict(_) => Err(Error::internal("a batch without preconditions conflicted")),
             Outcome::Unknown(cause) => Err(cause.into()),
         }
+    }
+
+    /// Whether receipts may have changed in a room after `since`.
+    pub fn receipts_may_have_changed(&self, snapshot: &Snapshot, room: RoomKey, since: Position) -> Result<bool> {
+        self.receipts.may_have_changed(snapshot, room, since)
+    }
+
+    /// Whether a user has read further in a room after `since`.
+    pub fn has_read_since(&self, snapshot: &Snapshot, room: RoomKey, user_id: &str, since: Position) -> Result<bool> {
+        let start = room_key(room, &since.saturating_add(1).to_be_bytes());
+        for row in snapshot.scan(tables::RECEIPTS_BY_POSITION, start..key::prefix_end(room.as_bytes())) {
+            if decode(&row?.1)?.user_id == user_id {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The receipt of a user in a room, of one kind and thread.

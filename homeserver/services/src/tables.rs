@@ -85,8 +85,6 @@ tables! {
     // Federation: 70–79.
     /// What waits for a destination.
     OUTBOX = 70, Append, "server name, pos, ord" => "kind, event or EDU";
-    /// Destinations with something waiting, and their back-off.
-    DESTINATIONS = 71, Range, "server name" => "transaction in flight, back-off";
     /// Signing keys of other servers.
     SERVER_KEYS = 72, Point, "server name, key id" => "key, validity";
     /// Our own signing keys.
@@ -97,8 +95,6 @@ tables! {
     RECEIPTS = 80, Range, "room, user, kind, thread" => "event id, ts, pos";
     /// The same by position, for sync.
     RECEIPTS_BY_POSITION = 81, Append, "room, pos, ord" => "user id, kind, thread, event id, ts";
-    /// Unread counts up to a position.
-    UNREAD = 82, Point, "user, room" => "counted up to, counts";
 
     // Keys, device lists and to-device messages: 100–119.
     /// Identity keys of our users' devices, with the signatures of their owner.

@@ -83,7 +83,6 @@ impl Peers {
                 let before = super::receive::state_after_all(writer, invite.prev_events())?;
                 match super::receive::judge(writer, &invite, before)? {
                     crate::rooms::standing::Fate::Accepted => {
-                        writer.also_send_to(server);
                         writer.place(invite.clone(), before, crate::rooms::standing::Fate::Accepted, true)
                     }
                     _ => Err(Error::forbidden("The room changed meanwhile and no longer allows the invite.")),

@@ -5,7 +5,6 @@
 
 use super::memberships::{self, UserRoom};
 use crate::error::Result;
-use crate::tables;
 use lru::LruCache;
 use parking_lot::Mutex;
 use state_res::ids::{RoomKey, UserKey};
@@ -13,14 +12,14 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use storage::{Position, Snapshot};
+use storage::{Position, Snapshot, Table};
 
 /// Users whose rooms are remembered.
 const USERS: usize = 2_000;
 
-/// Last announcements by room.
-#[derive(Default)]
+/// Last announcements by room, of the kind that one table keeps by `room, pos`.
 pub struct Activity {
+    table: Table,
     rooms: Mutex<HashMap<RoomKey, Room>>,
 }
 
@@ -33,6 +32,12 @@ struct Room {
 }
 
 impl Activity {
+    /// Nothing known yet of what `table` holds.
+    #[must_use]
+    pub fn of(table: Table) -> Self {
+        Self { table, rooms: Mutex::default() }
+    }
+
     /// A commit in `room` is about to enter the log.
     pub fn begin(&self, room: RoomKey) {
         self.rooms.lock().entry(room).or_default().open += 1;
@@ -56,7 +61,7 @@ impl Activity {
         let mut start = room.as_bytes().to_vec();
         let end = storage::key::prefix_end(&start);
         start.extend_from_slice(&[0; 8]);
-        let last = match snapshot.scan_rev(tables::TIMELINE, start..end).next() {
+        let last = match snapshot.scan_rev(self.table, start..end).next() {
             Some(row) => {
                 let (key, _) = row?;
                 key.get(16..24).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes)

@@ -169,7 +169,7 @@ impl Rooms {
                 world,
                 server_name: server_name.to_owned(),
                 caches: Arc::new(Caches::default()),
-                activity: activity::Activity::default(),
+                activity: activity::Activity::of(tables::TIMELINE),
                 user_rooms: activity::UserRooms::default(),
                 profiles,
                 signing_key: ArcSwap::from_pointee(signing_key),

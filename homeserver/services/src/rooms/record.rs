@@ -199,21 +199,31 @@ impl StoredEvent {
     /// Writes the event as clients see it ("ClientEvent"; without `room_id` in `/sync`): slices of the PDU, the event id, and
     /// `unsigned` (JSON text of an object) where there is one.
     pub fn write_client_event(&self, out: &mut Vec<u8>, room_id: Option<&str>, unsigned: Option<&str>) {
+        // Clients of either age find the target of a redaction: at the top level and in `content` (room version 11,
+        // "Moving the `redacts` property of `m.room.redaction` events to a `content` property").
+        let redacts = if self.is_type("m.room.redaction") {
+            self.redacts().or_else(|| self.content().get("redacts")?.as_str().map(str::to_owned))
+        } else {
+            None
+        };
         out.extend_from_slice(b"{\"content\":");
-        out.extend_from_slice(self.content_json().as_bytes());
+        match &redacts {
+            Some(target) if self.redacts().is_some() => {
+                let mut content = self.content();
+                content.insert("redacts".to_owned(), target.as_str().into());
+                out.extend_from_slice(serde_json::Value::Object(content).to_string().as_bytes());
+            }
+            _ => out.extend_from_slice(self.content_json().as_bytes()),
+        }
         out.extend_from_slice(b",\"event_id\":");
         write_json_string(out, self.event_id());
         if let Some(ts) = self.member(Member::OriginServerTs) {
             out.extend_from_slice(b",\"origin_server_ts\":");
             out.extend_from_slice(ts.as_bytes());
         }
-        if self.is_type("m.room.redaction") {
-            // Clients of either age find it: top level and `content` (client-server API, `m.room.redaction`).
-            let redacts = self.redacts().or_else(|| self.content().get("redacts")?.as_str().map(str::to_owned));
-            if let Some(redacts) = redacts {
-                out.extend_from_slice(b",\"redacts\":");
-                write_json_string(out, &redacts);
-            }
+        if let Some(target) = &redacts {
+            out.extend_from_slice(b",\"redacts\":");
+            write_json_string(out, target);
         }
         if let Some(room_id) = room_id {
             out.extend_from_slice(b",\"room_id\":");

@@ -384,7 +384,15 @@ impl Syncs {
             write_account_data(&mut json, data.iter().filter(wanted));
             json.push(b'}');
         }
-        if is_empty && !self.read_since(reader.snapshot(), row.room, &request.user_id, position)? {
+        // A receipt of the user's own changes their counts even where the filter shows no receipts.
+        if is_empty
+            && !position.map_or(Ok(false), |since| {
+                Ok::<_, crate::Error>(
+                    self.ephemeral.receipts_may_have_changed(reader.snapshot(), row.room, since)?
+                        && self.ephemeral.has_read_since(reader.snapshot(), row.room, &request.user_id, since)?,
+                )
+            })?
+        {
             return Ok(None);
         }
         separate(&mut json);
@@ -409,14 +417,6 @@ impl Syncs {
         Ok(Some(json))
     }
 
-    /// Whether the user has a new receipt of their own, which changes their counts even where nothing else is shown.
-    fn read_since(&self, snapshot: &Snapshot, room: RoomKey, user_id: &str, since: Option<Position>) -> Result<bool> {
-        Ok(self
-            .ephemeral
-            .receipts(snapshot, room, since, user_id)?
-            .is_some_and(|content| content.to_string().contains(user_id)))
-    }
-
     fn ephemeral_events(
         &self,
         request: &SyncRequest,
@@ -433,7 +433,12 @@ impl Syncs {
         {
             events.push(json!({ "type": "m.typing", "content": { "user_ids": users } }));
         }
-        if filter.allows_type("m.receipt")
+        let receipts = match since {
+            Some(since) if !is_new => self.ephemeral.receipts_may_have_changed(snapshot, room, since)?,
+            _ => true,
+        };
+        if receipts
+            && filter.allows_type("m.receipt")
             && let Some(content) =
                 self.ephemeral.receipts(snapshot, room, if is_new { None } else { since }, &request.user_id)?
         {
