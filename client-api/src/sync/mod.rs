@@ -16,7 +16,8 @@ struct Parameters {
     /// Milliseconds.
     #[serde(default)]
     timeout: u64,
-    #[serde(default, alias = "org.matrix.msc4222.use_state_after")]
+    /// The name that the proposal used is not taken: clients that ask by it look for the answer under its name too, and use `state` without.
+    #[serde(default)]
     use_state_after: bool,
 }
 
