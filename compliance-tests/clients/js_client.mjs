@@ -21,6 +21,7 @@ logger.setLevel?.("warn", false);
 const PAGE = 100;
 const SYNC_TIMELINE_LIMIT = 100;
 const POLL_MS = 100;
+const WALK_MS = 5000;
 
 let url;
 let client;
@@ -131,7 +132,7 @@ async function pageBefore(roomId, token, limit) {
           events.set(raw.event_id, event);
         }
       }
-      return { ids, end: page.end };
+      return { ids, start: page.start, end: page.end };
     } catch (error) {
       if (error.httpStatus >= 400 && error.httpStatus < 500) throw error;
       console.warn("paging failed, again soon:", error);
@@ -327,12 +328,24 @@ const commands = {
     return await client.redactEvent(args.room, args.event, undefined, { reason: args.reason });
   },
 
-  /** Waits until `count` messages whose body starts with `prefix` are there and decrypted. */
+  /**
+   * Waits until `count` messages whose body starts with `prefix` are there and decrypted. With `walk`, looks through the
+   * room's history as well now and then, as a person scrolls who misses something.
+   */
   async wait_messages(args) {
     let found = [];
     let locked = 0;
+    let walk = Date.now() + WALK_MS;
     try {
       await waitFor("messages", args.timeout, async () => {
+        if (args.walk && Date.now() > walk) {
+          taking = taking.then(async () => {
+            const mine = timelines.get(args.room);
+            mine?.append(await gap(args.room, mine, (await pageBefore(args.room, null, 1)).start));
+          }).catch((error) => console.error("walking failed:", error));
+          await taking;
+          walk = Date.now() + WALK_MS;
+        }
         const all = await seen(args.room);
         locked = all.filter((event) => event.isDecryptionFailure()).length;
         found = all.filter((event) => body(event)?.startsWith(args.prefix));

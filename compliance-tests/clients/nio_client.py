@@ -19,6 +19,7 @@ import nio
 PAGE = 100
 SYNC_TIMELINE_LIMIT = 30
 POLL_SECONDS = 0.1
+WALK_SECONDS = 5
 SYNC_TIMEOUT_MS = 30_000
 
 
@@ -345,7 +346,11 @@ class Client:
         return [timeline.events[event_id] for event_id in timeline.order] if timeline else []
 
     async def wait_messages(self, args):
-        """Waits until `count` messages whose body starts with `prefix` are there and decrypted."""
+        """Waits until `count` messages whose body starts with `prefix` are there and decrypted.
+
+        With `walk`, looks through the room's history as well now and then, as a person scrolls who misses something.
+        """
+        walk = time.monotonic() + WALK_SECONDS
 
         def found():
             return [
@@ -354,8 +359,18 @@ class Client:
                 if isinstance(event, nio.RoomMessageText) and event.body.startswith(args["prefix"])
             ]
 
+        async def enough():
+            nonlocal walk
+            if args.get("walk") and time.monotonic() > walk:
+                mine = self.timelines.setdefault(args["room"], Timeline())
+                missing = await self._gap(args["room"], mine, self.client.next_batch)
+                mine.append([event for event in missing if event.event_id not in mine.events])
+                self._decrypt_late()
+                walk = time.monotonic() + WALK_SECONDS
+            return len(found()) >= args["count"]
+
         try:
-            await wait_for("messages", args["timeout"], lambda: len(found()) >= args["count"])
+            await wait_for("messages", args["timeout"], enough)
         except Failed as error:
             locked = sum(isinstance(event, nio.MegolmEvent) for event in self._events(args["room"]))
             raise Failed(

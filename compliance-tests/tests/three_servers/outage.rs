@@ -104,7 +104,7 @@ pub(crate) async fn away(cast: &mut Cast, place: usize, how: How, rooms: &[Room]
                 }
                 for (ear, listener) in cast.people.iter().enumerate() {
                     let series = json!({
-                        "room": room.id, "prefix": talk::prefix(speaker, part) + " ", "count": count, "timeout": CLIENTS_SECONDS,
+                        "room": room.id, "prefix": talk::prefix(speaker, part) + " ", "count": count, "timeout": CLIENTS_SECONDS, "walk": talk::walks(cast, ear),
                     });
                     let heard = listener.call("wait_messages", series).await?;
                     let heard = heard["messages"].as_array().context("no messages")?;

@@ -17,6 +17,8 @@ pub(crate) const EACH_WAY: usize = 200;
 pub(crate) const ARRIVAL_SECONDS: u64 = 60;
 /// How long hundreds of messages may take to be everywhere and decrypted: Synapse needs the most of it.
 const EXCHANGE_SECONDS: u64 = 240;
+/// Between two messages of one person: a Synapse on SQLite takes about twenty events a second.
+const PAUSE_SECONDS: f64 = 0.08;
 /// How long servers may take to agree when nothing is wrong.
 pub(crate) const SETTLE: Duration = Duration::from_secs(30);
 /// Small, so that paging has many steps.
@@ -57,15 +59,18 @@ pub(crate) fn prefix(person: &Client, part: &str) -> String {
 
 /// All three send [`EACH_WAY`] messages at the same time, and decrypt all of the others'. Answers each person's event ids.
 pub(crate) async fn exchange(cast: &Cast, room: &str, part: &str) -> Result<Vec<Vec<String>>> {
-    let sent =
-        try_join_all(cast.people.iter().map(|person| {
-            person.call("send", json!({"room": room, "prefix": prefix(person, part), "count": EACH_WAY}))
-        }))
-        .await?;
+    let sent = try_join_all(cast.people.iter().map(|person| {
+        person.call(
+            "send",
+            json!({"room": room, "prefix": prefix(person, part), "count": EACH_WAY, "pause": PAUSE_SECONDS}),
+        )
+    }))
+    .await?;
     for (place, listener) in cast.people.iter().enumerate() {
         for speaker in &cast.people {
             let wanted = json!({
                 "room": room, "prefix": prefix(speaker, part), "count": EACH_WAY, "timeout": EXCHANGE_SECONDS,
+                "walk": walks(cast, place),
             });
             let heard = listener.call("wait_messages", wanted).await?;
             let heard = heard["messages"].as_array().context("no messages")?;
@@ -73,6 +78,12 @@ pub(crate) async fn exchange(cast: &Cast, room: &str, part: &str) -> Result<Vec<
         }
     }
     Ok(sent.iter().map(event_ids).collect())
+}
+
+/// Whether the person there has to look through the history now and then to see everything. A Synapse that gets events faster
+/// than it takes them throws some away, and fetches them when somebody scrolls to where they should be.
+pub(crate) fn walks(cast: &Cast, place: usize) -> bool {
+    cast.servers[place].kind() == Kind::Synapse
 }
 
 /// The event ids in the answer to `send` or `progress`.
