@@ -191,7 +191,7 @@ impl<'a> Play<'a> {
             95..100 if who == 0 => {
                 let path = format!("{path}/state/m.room.power_levels");
                 let mut levels = self.call(at, who, Method::GET, &path, Value::Null).await?;
-                levels["users"][target] = json!(if number % 2 == 0 { 50 } else { 0 });
+                levels["users"][target] = json!(if number.is_multiple_of(2) { 50 } else { 0 });
                 (Method::PUT, path, levels)
             }
             70..78 => (Method::POST, format!("{path}/leave"), json!({})),
