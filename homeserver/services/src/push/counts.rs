@@ -118,15 +118,24 @@ impl Push {
         let rules = self.ruleset(reader.snapshot(), user_id)?;
         let viewer = Viewer::new(reader, user_id)?;
         let context = self.context(reader, user_id)?;
+        let ignored = crate::sync::ignored_users(reader.snapshot(), UserKey::of(user_id))?;
         for (key, value) in rows.iter().rev() {
             let mut place = storage::key::Reader::new(key.get(16..).unwrap_or_default());
             let place = (place.u64()?, place.u16()?);
             let Some(Ok(event)) = value.get(..16).map(<[u8; 16]>::try_from) else { continue };
             let stored = reader.required_stored(EventKey::from_bytes(event))?;
-            if stored.sender() == user_id || stored.is_redacted() || !viewer.may_see(&stored)? {
+            let thread = thread_of(&stored);
+            let sender = stored.sender();
+            if sender == user_id {
+                // Sending marks what came before as read ("Marking notifications as read").
+                if !stored.is_state() {
+                    counted.threads.remove(&thread);
+                }
                 continue;
             }
-            let thread = thread_of(&stored);
+            if stored.is_redacted() || ignored.contains(&sender) || !viewer.may_see(&stored)? {
+                continue;
+            }
             let read = |thread: &Option<String>| counted.read.get(thread).is_some_and(|read| place <= *read);
             if read(&None) || read(&Some(thread.clone().unwrap_or_else(|| "main".to_owned()))) {
                 continue;

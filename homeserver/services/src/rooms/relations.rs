@@ -3,8 +3,9 @@
 use super::client_event::ClientView;
 use super::reader::RoomReader;
 use super::record::StoredEvent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tables;
+use serde_json::{Map, Value};
 use state_res::ids::EventKey;
 use std::io::Write as _;
 use storage::{Position, key};
@@ -43,15 +44,65 @@ pub fn of<'a>(reader: &'a RoomReader, parent: EventKey) -> impl Iterator<Item = 
     })
 }
 
+/// Checks the relation of an event that a client sends.
+///
+/// # Errors
+/// 400 `M_DUPLICATE_ANNOTATION` for a reaction that the sender has made already; 400 `M_UNKNOWN` for a thread off an event that relates to
+/// another itself ("Validation of m.thread relationships").
+pub(super) fn check_new(
+    reader: &RoomReader,
+    sender: &str,
+    event_type: &str,
+    content: &Map<String, Value>,
+) -> Result<()> {
+    let Some(relates) = content.get("m.relates_to").and_then(Value::as_object) else { return Ok(()) };
+    let text = |name: &str| relates.get(name).and_then(Value::as_str);
+    let (Some(kind), Some(parent)) = (text("rel_type"), text("event_id")) else { return Ok(()) };
+    let parent = EventKey::of(parent);
+    match kind {
+        "m.thread" => {
+            let nested = reader.stored(parent)?.is_some_and(|event| {
+                event.content().get("m.relates_to").is_some_and(|relates| relates.get("rel_type").is_some())
+            });
+            if nested {
+                return Err(Error::unknown("A thread cannot start off an event that relates to another one itself."));
+            }
+        }
+        "m.annotation" => {
+            let Some(key) = text("key") else { return Ok(()) };
+            for relation in of(reader, parent).take(MAX_BUNDLED) {
+                let relation = relation?;
+                if relation.rel_type != kind || relation.event_type != event_type {
+                    continue;
+                }
+                let Some(event) = reader.stored(relation.child)?.filter(|event| !event.is_redacted()) else { continue };
+                let same =
+                    event.content().get("m.relates_to").and_then(|relates| relates.get("key")).and_then(Value::as_str)
+                        == Some(key);
+                if same && event.sender() == sender {
+                    return Err(Error::new(
+                        400,
+                        "M_DUPLICATE_ANNOTATION",
+                        format!("You have reacted with {key:?} to this event already."),
+                    ));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Appends `,"m.relations":{…}` where an event has relations that are bundled: its latest edit, its thread.
 pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &StoredEvent) -> Result<()> {
     let mut edit: Option<StoredEvent> = None;
     let mut thread: Option<StoredEvent> = None;
     let mut thread_count = 0_u64;
     let mut participated = false;
+    let mut references: Vec<String> = Vec::new();
     for relation in of(view.reader, event.key()).take(MAX_BUNDLED) {
         let relation = relation?;
-        if relation.rel_type != "m.replace" && relation.rel_type != "m.thread" {
+        if !matches!(relation.rel_type.as_str(), "m.replace" | "m.thread" | "m.reference") {
             continue;
         }
         let Some(child) = view.reader.stored(relation.child)? else { continue };
@@ -70,13 +121,15 @@ pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &Sto
             if valid && newer {
                 edit = Some(child);
             }
+        } else if relation.rel_type == "m.reference" {
+            references.push(child.event_id().to_owned());
         } else {
             thread_count += 1;
             participated |= state_res::ids::UserKey::of(&child.sender()) == view.user;
             thread = Some(child);
         }
     }
-    if edit.is_none() && thread.is_none() {
+    if edit.is_none() && thread.is_none() && references.is_empty() {
         return Ok(());
     }
     out.extend_from_slice(b",\"m.relations\":{");
@@ -84,10 +137,20 @@ pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &Sto
         out.extend_from_slice(b"\"m.replace\":");
         edit.write_client_event(out, view.room_id, None);
     }
-    if let Some(latest) = &thread {
+    if !references.is_empty() {
         if edit.is_some() {
             out.push(b',');
         }
+        let chunk: Vec<Value> =
+            references.into_iter().map(|event_id| serde_json::json!({ "event_id": event_id })).collect();
+        let _ = write!(out, "\"m.reference\":{}", serde_json::json!({ "chunk": chunk }));
+        if thread.is_some() {
+            out.push(b',');
+        }
+    } else if edit.is_some() && thread.is_some() {
+        out.push(b',');
+    }
+    if let Some(latest) = &thread {
         out.extend_from_slice(b"\"m.thread\":{\"latest_event\":");
         latest.write_client_event(out, view.room_id, None);
         let participated = participated || state_res::ids::UserKey::of(&event.sender()) == view.user;

@@ -51,6 +51,7 @@ impl Rooms {
         let event = NewEvent::message(sender, event_type, content);
         self.send_once(sender, room_id, transaction, |writer| {
             require_joined(writer, sender)?;
+            super::relations::check_new(&writer.reader, sender, &event.event_type, &event.content)?;
             Ok(writer.send(event.clone())?.event_id().to_owned())
         })
         .await
@@ -112,8 +113,15 @@ impl Rooms {
         if event_type == "m.room.create" {
             return Err(Error::forbidden("A room's create event cannot be replaced."));
         }
+        // A user's own membership: whether they may change it, the rules say.
+        let own_membership = event_type == "m.room.member" && state_key == sender;
+        if own_membership && !self.is_known(room_id)? {
+            return Err(not_in_room(room_id));
+        }
         self.write(room_id, |writer| {
-            require_joined(writer, sender)?;
+            if !own_membership {
+                require_joined(writer, sender)?;
+            }
             if let Some(existing) = writer.current(event_type, state_key)?
                 && existing.content() == &content
                 && existing.sender() == sender

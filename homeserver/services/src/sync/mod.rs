@@ -252,13 +252,15 @@ impl Syncs {
                         }
                         _ => account_data::of_room(&snapshot, user, row.room)?,
                     };
-                    (0, self.joined(request, &reader, row, since, until, data)?)
+                    (0, self.joined(request, &reader, row, since, until, data, &ignored)?)
                 }
                 Membership::Invite | Membership::Knock => {
                     let list = if row.membership == Membership::Invite { 1 } else { 2 };
                     (list, invited(&reader, row, since, &ignored)?)
                 }
-                Membership::Leave | Membership::Ban => (3, self.left(request, &reader, user, row, since, until)?),
+                Membership::Leave | Membership::Ban => {
+                    (3, self.left(request, &reader, user, row, since, until, &ignored)?)
+                }
             };
             if let Some(json) = json {
                 let (_, out, first) = &mut lists[list];
@@ -278,7 +280,9 @@ impl Syncs {
             None => (Vec::new(), Vec::new()),
             Some(since) => self.devices.device_lists(&snapshot, &request.user_id, since.position, until)?,
         };
-        let (one_time, fallback) = self.devices.key_counts(&snapshot, &request.user_id, &request.device_id)?;
+        let (mut one_time, fallback) = self.devices.key_counts(&snapshot, &request.user_id, &request.device_id)?;
+        // Clients upload new keys when they see none left, not when they see nothing.
+        one_time.entry("signed_curve25519".to_owned()).or_insert(0);
         let next = SyncToken { position: until, volatile, to_device: to_device_until };
 
         let mut json = Vec::with_capacity(1024);
@@ -324,6 +328,7 @@ impl Syncs {
         Ok(Answer { json, is_empty: is_empty && since.is_some() })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one call; what an answer is made of")]
     fn joined(
         &self,
         request: &SyncRequest,
@@ -332,6 +337,7 @@ impl Syncs {
         since: Option<SyncToken>,
         until: Position,
         data: Vec<Item>,
+        ignored: &HashSet<String>,
     ) -> Result<Option<Vec<u8>>> {
         let deps = self.rooms.deps();
         let filter = &request.filter.room;
@@ -352,6 +358,7 @@ impl Syncs {
                 filter,
                 since: position,
                 until,
+                ignored,
                 full_state: request.full_state,
                 state_after: request.state_after,
                 now: deps.world.now().millis() as i64,
@@ -447,6 +454,7 @@ impl Syncs {
         Ok(events)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one call; what an answer is made of")]
     fn left(
         &self,
         request: &SyncRequest,
@@ -455,6 +463,7 @@ impl Syncs {
         row: &UserRoom,
         since: Option<SyncToken>,
         until: Position,
+        ignored: &HashSet<String>,
     ) -> Result<Option<Vec<u8>>> {
         let wanted = match since {
             Some(since) => row.position > since.position,
@@ -474,6 +483,7 @@ impl Syncs {
             filter: &request.filter.room,
             since: since.map(|since| since.position),
             until: row.position.min(until),
+            ignored,
             full_state: request.full_state,
             state_after: request.state_after,
             now: self.rooms.deps().world.now().millis() as i64,
@@ -513,7 +523,7 @@ fn invited(
 }
 
 /// Users whose invites are not shown (client-server API, "Ignoring Users").
-fn ignored_users(snapshot: &Snapshot, user: UserKey) -> Result<HashSet<String>> {
+pub(crate) fn ignored_users(snapshot: &Snapshot, user: UserKey) -> Result<HashSet<String>> {
     let Some(content) = account_data::get(snapshot, user, None, "m.ignored_user_list")? else {
         return Ok(HashSet::new());
     };

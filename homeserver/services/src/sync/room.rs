@@ -42,6 +42,8 @@ pub struct RoomSync<'a> {
     pub since: Option<Position>,
     /// Up to where this answer goes.
     pub until: Position,
+    /// Users of whom only state is shown.
+    pub ignored: &'a HashSet<String>,
     /// All state, whatever the client has seen.
     pub full_state: bool,
     /// State at the end of the timeline rather than at its start.
@@ -75,11 +77,16 @@ impl RoomSync<'_> {
     pub fn events(&self) -> Result<RoomEvents> {
         let viewer = Viewer::new(self.reader, self.user_id)?;
         let limit = timeline_limit(self.filter);
-        let wanted = &self.filter.timeline;
-        let timeline = match self.since {
-            Some(since) if !self.is_new() => timeline::since(self.reader, &viewer, wanted, since, self.until, limit)?,
-            _ => timeline::latest(self.reader, &viewer, wanted, self.until, limit)?,
+        let wanted = |event: &StoredEvent| {
+            self.filter.timeline.wants_room(&self.row.room_id)
+                && self.filter.timeline.matches(event)
+                && (event.is_state() || !self.ignored.contains(&event.sender()))
         };
+        let mut timeline = match self.since {
+            Some(since) if !self.is_new() => timeline::since(self.reader, &viewer, &wanted, since, self.until, limit)?,
+            _ => timeline::latest(self.reader, &viewer, &wanted, self.until, limit)?,
+        };
+        self.add_own_end(&mut timeline)?;
         let from = match self.since {
             Some(since) if !self.is_new() && !self.full_state => Some(self.reader.root_at(since)?),
             _ => None,
@@ -118,6 +125,20 @@ impl RoomSync<'_> {
             && self.since.is_some()
             && !self.is_new();
         Ok(RoomEvents { json, is_empty })
+    }
+
+    /// The event that ended a membership belongs to the left room's timeline, also for who was never joined and sees no other.
+    fn add_own_end(&self, timeline: &mut Timeline) -> Result<()> {
+        if !matches!(self.row.membership, Membership::Leave | Membership::Ban) {
+            return Ok(());
+        }
+        let Some(event) = self.row.event else { return Ok(()) };
+        if timeline.events.iter().any(|(known, _)| known.key() == event) {
+            return Ok(());
+        }
+        let Some(standing) = self.reader.standing(event)? else { return Ok(()) };
+        timeline.events.push((self.reader.required_stored(event)?, standing));
+        Ok(())
     }
 
     fn members_changed(&self, from: Root, to: Root) -> Result<bool> {

@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::rooms::RoomReader;
-use crate::rooms::filter::EventFilter;
 use crate::rooms::history::HistoryKey;
 use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
@@ -33,7 +32,7 @@ pub(super) struct Timeline {
 pub(super) fn since(
     reader: &RoomReader,
     viewer: &Viewer<'_>,
-    filter: &EventFilter,
+    wanted: &dyn Fn(&StoredEvent) -> bool,
     since: Position,
     until: Position,
     limit: usize,
@@ -52,7 +51,7 @@ pub(super) fn since(
         let (event, standing) = load(reader, &value)?;
         let (position, ordinal) = place(&key)?;
         edge = Some((standing.clone(), position, ordinal));
-        if filter.matches(&event) && viewer.may_see_at(&event, &standing)? {
+        if wanted(&event) && viewer.may_see_at(&event, &standing)? {
             let gap = has_gap_before(reader, event.key())?;
             events.push((event, standing));
             if gap {
@@ -79,7 +78,7 @@ pub(super) fn since(
 pub(super) fn latest(
     reader: &RoomReader,
     viewer: &Viewer<'_>,
-    filter: &EventFilter,
+    wanted: &dyn Fn(&StoredEvent) -> bool,
     until: Position,
     limit: usize,
 ) -> Result<Timeline> {
@@ -97,7 +96,7 @@ pub(super) fn latest(
         let (event, standing) = load(reader, &value)?;
         let history = HistoryKey::from_bytes(key.get(16..).unwrap_or_default());
         let gap = has_gap_before(reader, event.key())?;
-        if filter.matches(&event) && viewer.may_see_at(&event, &standing)? {
+        if wanted(&event) && viewer.may_see_at(&event, &standing)? {
             edge = Some((standing.clone(), history));
             events.push((event, standing));
         }
