@@ -296,6 +296,22 @@ class Client:
                     raise
                 logging.warning("send failed, again with the same transaction id:\n%s", traceback.format_exc())
             await asyncio.sleep(0.5)
+            await self._server_is_back()
+
+    async def _server_is_back(self):
+        """Waits for the server before the library is asked again.
+
+        The library encrypts anew on each try, changes its key after a hundred times, and takes the new key for shared even
+        where no request got through: nobody could read what follows.
+        """
+        while True:
+            try:
+                answer = await self.client.send("GET", "/_matrix/client/versions", timeout=5)
+                if answer.status == 200:
+                    return
+            except Exception:
+                pass
+            await asyncio.sleep(0.3)
 
     async def send(self, args):
         """Sends `count` messages `PREFIX 0`, `PREFIX 1`, ... one after the other; answers their event ids."""
