@@ -169,18 +169,22 @@ function describe(event) {
 /** Sends with one transaction id until the server has answered: what a client does when its server goes away. */
 async function sendUntilAnswered(room, type, content, retry) {
   const txn = client.makeTxnId();
+  let failed;
   for (;;) {
     try {
-      return (await client.sendEvent(room.roomId, type, content, txn)).event_id;
+      const sending = failed ? client.resendEvent(failed, room) : client.sendEvent(room.roomId, type, content, txn);
+      return (await sending).event_id;
     } catch (error) {
       if (!retry) throw error;
       // 4xx is the server's word; anything else is a server that is away.
       if (error.httpStatus >= 400 && error.httpStatus < 500 && error.httpStatus !== 429) throw error;
-      console.warn("send failed, again with the same transaction id:", error);
-      for (const pending of room.getPendingEvents()) {
-        if (pending.getTxnId() === txn) client.cancelPendingEvent(pending);
-      }
+      console.warn("send failed, again with the same transaction id:", error.message);
       await sleep(500);
+      failed = room.getPendingEvents().find((event) => event.getTxnId() === txn);
+      // The server had taken it before it went, and a sync has brought it.
+      const echo = [...events.values()].find((event) => event.getUnsigned().transaction_id === txn);
+      if (echo) return echo.getId();
+      if (!failed) throw error;
     }
   }
 }
