@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-use super::network::workspace;
+use super::network::{once, workspace};
 use super::server::{Place, REGISTRATION_SECRET};
 
 /// The program to test: `CAUSEWAY_BIN`, or else the workspace's, built now so that it is never an old one.
@@ -18,7 +19,10 @@ pub(crate) fn find() -> Result<PathBuf> {
             }
             Ok(path)
         }
-        None => build_causeway(!cfg!(debug_assertions)),
+        None => {
+            static BUILT: OnceLock<PathBuf> = OnceLock::new();
+            once(&BUILT, || build_causeway(!cfg!(debug_assertions)))
+        }
     }
 }
 

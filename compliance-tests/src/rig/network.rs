@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
@@ -45,19 +46,31 @@ impl Network {
 
     /// The folder with Synapse and the real clients, made if it is not there yet (`scripts/prepare-clients.sh`).
     pub fn prepared_clients() -> Result<PathBuf> {
-        let script = workspace().join("scripts/prepare-clients.sh");
-        let output = Command::new(&script)
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .with_context(|| format!("running {}", script.display()))?;
-        if !output.status.success() {
-            bail!(
-                "scripts/prepare-clients.sh failed; without Synapse and the real clients there is nothing to test with"
-            );
-        }
-        let text = String::from_utf8(output.stdout)?;
-        Ok(PathBuf::from(text.lines().last().context("scripts/prepare-clients.sh printed no folder")?))
+        static PREPARED: OnceLock<PathBuf> = OnceLock::new();
+        once(&PREPARED, || {
+            let script = workspace().join("scripts/prepare-clients.sh");
+            let output = Command::new(&script)
+                .stderr(std::process::Stdio::inherit())
+                .output()
+                .with_context(|| format!("running {}", script.display()))?;
+            if !output.status.success() {
+                bail!(
+                    "scripts/prepare-clients.sh failed; without Synapse and the real clients there is nothing to test with"
+                );
+            }
+            let text = String::from_utf8(output.stdout)?;
+            Ok(PathBuf::from(text.lines().last().context("scripts/prepare-clients.sh printed no folder")?))
+        })
     }
+}
+
+/// What `find` finds, looked for once in this process. (Two threads that ask first at the same time both look.)
+pub(crate) fn once(place: &OnceLock<PathBuf>, find: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
+    if let Some(found) = place.get() {
+        return Ok(found.clone());
+    }
+    let found = find()?;
+    Ok(place.get_or_init(|| found).clone())
 }
 
 /// The folder of the workspace that this package was built in.
