@@ -172,6 +172,9 @@ impl EventFilter {
     }
 
     fn check(&self, at: &str) -> Result<()> {
+        if self.limit == Some(0) {
+            return Err(Error::bad_json(format!("`{at}.limit` must be greater than 0.")));
+        }
         for sender in self.senders.iter().flatten().chain(&self.not_senders) {
             if !sender.starts_with('@') || !sender.contains(':') {
                 return Err(Error::bad_json(format!("`{at}` names a sender that is no user id.")));
