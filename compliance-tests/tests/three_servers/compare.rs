@@ -12,8 +12,8 @@ use crate::Cast;
 
 /// Events per page of history.
 const PAGE: usize = 500;
-/// Between two looks at all servers.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks at all servers: looking costs a Synapse time that it needs for catching up.
+const PAUSE: Duration = Duration::from_millis(1500);
 /// How many differences a failure names.
 const SHOWN: usize = 12;
 
