@@ -4,12 +4,10 @@ use super::{Peers, remote_error};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rooms::{Membership, NewEvent};
-use crate::sync::stripped_state;
 use federation::RawJson;
 use federation::types::InviteRequest;
 use serde_json::{Map, Value, json};
 use state_res::build;
-use state_res::ids::RoomKey;
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::{countersign, merge_signatures};
@@ -127,13 +125,8 @@ impl Peers {
         }
         let deps = self.rooms.deps();
         let signed = countersign(&invite, &deps.server_name, &deps.signing_key()).map_err(Error::internal)?;
-        if self.rooms.is_resident(&request.room_id)? {
-            // The room sends it to us as well; it changes the room's state then.
-            let reader = self.rooms.reader(RoomKey::of(&request.room_id));
-            if let Some(head) = reader.head()? {
-                let _ = stripped_state(&reader, head.root, None)?;
-            }
-        } else {
+        // A room that we are in sends the invite to us as well; it changes the room's state then.
+        if !self.rooms.is_resident(&request.room_id)? {
             let mut stripped: Vec<Value> =
                 request.invite_room_state.iter().take(MAX_STRIPPED).filter_map(strip).collect();
             stripped.push(json!({

@@ -175,20 +175,6 @@ impl Rooms {
         Ok(known.map(|id| String::from_utf8_lossy(&id).into_owned()))
     }
 
-    /// The transaction id under which this device sent an event, for `unsigned.transaction_id`.
-    pub fn transaction_of(
-        &self,
-        reader: &super::RoomReader,
-        event: EventKey,
-        user: UserKey,
-        device_id: &str,
-    ) -> Result<Option<String>> {
-        let Some(row) = reader.snapshot().get(tables::EVENT_TRANSACTIONS, event.as_bytes())? else { return Ok(None) };
-        let mut row = key::Reader::new(&row);
-        let same = row.id16()? == *user.as_bytes() && row.str()? == device_id;
-        Ok(if same { Some(row.str()?) } else { None })
-    }
-
     /// Whether we know the room.
     pub fn is_known(&self, room_id: &str) -> Result<bool> {
         Ok(self.reader(RoomKey::of(room_id)).head()?.is_some())
