@@ -106,7 +106,16 @@ impl StateLookup for BTreeMap<(String, String), Pdu> {
     }
 }
 
-/// Whether the rules allow `event` in a room in this state.
+/// The rule that allows an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Allowed {
+    /// The number of the rule that decided, as the specification of the event's room version has it, such as `5.3.4`.
+    pub rule: &'static str,
+    /// What that rule says, in short.
+    pub says: &'static str,
+}
+
+/// Whether the rules allow `event` in a room in this state. [`decide`] tells which one does.
 ///
 /// These are all the rules but those on the list of `auth_events` ([`check_auth_events`]) and on signatures
 /// ([`check_authoriser_signature`]).
@@ -114,6 +123,19 @@ impl StateLookup for BTreeMap<(String, String), Pdu> {
 /// # Errors
 /// The rule that does not allow the event.
 pub fn check(event: &Pdu, state: &(impl StateLookup + ?Sized)) -> Result<(), Refusal> {
+    deciding_rule(event, state).map(|_| ())
+}
+
+/// As [`check`]; of an allowed event, which rule allows it.
+///
+/// # Errors
+/// The rule that does not allow the event.
+pub fn decide(event: &Pdu, state: &(impl StateLookup + ?Sized)) -> Result<Allowed, Refusal> {
+    let rule = deciding_rule(event, state)?;
+    Ok(Allowed { rule: rule.number(event.version()), says: rule.says() })
+}
+
+fn deciding_rule(event: &Pdu, state: &(impl StateLookup + ?Sized)) -> Result<Rule, Refusal> {
     if event.event_type() == "m.room.create" {
         return create::check(event);
     }
@@ -139,7 +161,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// The rules in the order of the specification, from the one after those on `auth_events`.
-    fn run(&self) -> Result<(), Refusal> {
+    fn run(&self) -> Result<Rule, Refusal> {
         let event = self.event;
         let sender = event.sender();
 
@@ -179,9 +201,10 @@ impl Check<'_> {
             let rule = Rule::ThirdPartyInviteLevel;
             let required = power.level(Level::Invite).map_err(|malformed| self.malformed(rule, &malformed))?;
             let level = level(rule)?;
-            return self.reject_if(rule, !level.reaches(required), || {
+            self.reject_if(rule, !level.reaches(required), || {
                 format!("inviting requires level {required} and {sender} has {level}")
-            });
+            })?;
+            return Ok(rule);
         }
 
         // 1 to 5, 12: rule 8. 6 to 11: rule 7.
@@ -221,7 +244,7 @@ impl Check<'_> {
     }
 
     /// 1 to 5: rule 4.
-    fn aliases(&self) -> Result<(), Refusal> {
+    fn aliases(&self) -> Result<Rule, Refusal> {
         let state_key = self.event.state_key();
         // 4.1
         self.reject_if(Rule::AliasesStateKey, state_key.is_none(), || {
@@ -236,18 +259,18 @@ impl Check<'_> {
     }
 
     /// 1 and 2: rule 11.
-    fn redaction(&self, sender: PowerLevel, power: &PowerLevels<'_>) -> Result<(), Refusal> {
+    fn redaction(&self, sender: PowerLevel, power: &PowerLevels<'_>) -> Result<Rule, Refusal> {
         let required = power.level(Level::Redact);
         let required = required.map_err(|malformed| self.malformed(Rule::RedactOtherwise, &malformed))?;
         // 11.1
         if self.allows(Rule::RedactLevel, sender.reaches(required)) {
-            return Ok(());
+            return Ok(Rule::RedactLevel);
         }
         // 11.2
         let own = crate::ids::server_of(self.event.event_id());
         let redacted = self.event.redacts().and_then(crate::ids::server_of);
         if self.allows(Rule::RedactDomain, own.is_some() && own == redacted) {
-            return Ok(());
+            return Ok(Rule::RedactDomain);
         }
         // 11.3
         self.otherwise_reject(Rule::RedactOtherwise, || {
@@ -282,12 +305,13 @@ impl Check<'_> {
     }
 
     /// The last rule of a list that ends in "otherwise, reject".
-    fn otherwise_reject(&self, rule: Rule, because: impl FnOnce() -> String) -> Result<(), Refusal> {
-        self.reject_if(rule, true, because)
+    fn otherwise_reject(&self, rule: Rule, because: impl FnOnce() -> String) -> Result<Rule, Refusal> {
+        self.reject_if(rule, true, because)?;
+        Ok(rule)
     }
 
     /// The last rule of a list that ends in "otherwise, allow".
-    fn otherwise_allow(&self, rule: Rule) -> Result<(), Refusal> {
-        if decides(rule, true) { Ok(()) } else { Err(self.refuse(rule, "the rule is switched off".to_owned())) }
+    fn otherwise_allow(&self, rule: Rule) -> Result<Rule, Refusal> {
+        if decides(rule, true) { Ok(rule) } else { Err(self.refuse(rule, "the rule is switched off".to_owned())) }
     }
 }

@@ -34,9 +34,7 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// # Errors
 /// The event has no canonical form in this room version.
 pub fn content_hash(version: RoomVersion, event: &Map<String, Value>) -> Result<[u8; 32], CanonicalError> {
-    let mut canonical = Vec::with_capacity(1024);
-    write_object(event, numbers_of(version), &mut canonical)?;
-    Ok(content_hash_of_canonical(&canonical))
+    Ok(content_hash_of_canonical(&canonical_without_unsigned(version, event)?))
 }
 
 /// The reference hash of an event, complete or not: SHA-256 of the canonical JSON of the redacted event without
@@ -45,13 +43,25 @@ pub fn content_hash(version: RoomVersion, event: &Map<String, Value>) -> Result<
 /// # Errors
 /// The event has no canonical form in this room version.
 pub fn reference_hash(version: RoomVersion, event: &Map<String, Value>) -> Result<[u8; 32], CanonicalError> {
-    let mut canonical = Vec::with_capacity(1024);
-    write_object(event, numbers_of(version), &mut canonical)?;
+    let canonical = canonical_without_unsigned(version, event)?;
     let event_type = event.get("type").and_then(Value::as_str).unwrap_or_default();
     let mut redacted = Vec::with_capacity(canonical.len());
     let rules = &version.rules().redaction;
     redact::redact_canonical(rules, &canonical, event_type, Signatures::Drop, &mut redacted);
     Ok(sha256(&redacted))
+}
+
+/// What hashes begin with. `unsigned` may hold what has no canonical form: nobody hashes it.
+fn canonical_without_unsigned(version: RoomVersion, event: &Map<String, Value>) -> Result<Vec<u8>, CanonicalError> {
+    let mut canonical = Vec::with_capacity(1024);
+    if event.contains_key("unsigned") {
+        let mut hashed = event.clone();
+        hashed.remove("unsigned");
+        write_object(&hashed, numbers_of(version), &mut canonical)?;
+    } else {
+        write_object(event, numbers_of(version), &mut canonical)?;
+    }
+    Ok(canonical)
 }
 
 /// A hash as unpadded Base64, as in `hashes.sha256`.

@@ -6,6 +6,7 @@
 
 mod error;
 mod layout;
+mod partial;
 
 use std::{
     fmt,
@@ -16,7 +17,8 @@ use serde_json::{Map, Value};
 
 pub use error::PduError;
 pub(crate) use layout::Identity;
-use layout::{Layout, Span};
+use layout::{Layout, Span, encode_id};
+pub use partial::PartialPdu;
 
 use crate::{
     canonical_json::{Document, Elements, Members, Numbers, decode_string, is_array},

@@ -9,8 +9,8 @@ use crate::{
     room_version::RoomVersion,
 };
 
-/// Whether the rules allow a create event.
-pub(super) fn check(event: &Pdu) -> Result<(), Refusal> {
+/// Whether the rules allow a create event, and which one does.
+pub(super) fn check(event: &Pdu) -> Result<Rule, Refusal> {
     let version = event.version();
     let auth = &version.rules().auth;
     let reject_if = |rule: Rule, holds: bool, because: &str| {
@@ -59,7 +59,8 @@ pub(super) fn check(event: &Pdu) -> Result<(), Refusal> {
         )?;
     }
     // 11: 1.4. Others: 1.5
-    reject_if_off(Rule::CreateAllow, version)
+    reject_if_off(Rule::CreateAllow, version)?;
+    Ok(Rule::CreateAllow)
 }
 
 /// "Otherwise, allow."

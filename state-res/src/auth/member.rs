@@ -11,8 +11,8 @@ use super::{
 };
 
 impl Check<'_> {
-    /// Whether the rules allow this `m.room.member` event.
-    pub(super) fn member(&self) -> Result<(), Refusal> {
+    /// Whether the rules allow this `m.room.member` event, and which one does.
+    pub(super) fn member(&self) -> Result<Rule, Refusal> {
         let content = self.event.content();
         let target = self.event.state_key();
 
@@ -44,13 +44,13 @@ impl Check<'_> {
     }
 
     /// 5.2 / 4.2 / 5.3
-    fn join(&self, target: &str) -> Result<(), Refusal> {
+    fn join(&self, target: &str) -> Result<Rule, Refusal> {
         let sender = self.event.sender();
 
         // .1
         let after_create = matches!(self.event.prev_events(), [only] if only == self.create.event_id());
         if self.allows(Rule::JoinCreator, after_create && is_first_creator(&self.create, target)) {
-            return Ok(());
+            return Ok(Rule::JoinCreator);
         }
         // .2
         self.reject_if(Rule::JoinSender, sender != target, || format!("{sender} cannot join for {target}"))?;
@@ -62,13 +62,13 @@ impl Check<'_> {
         let is_in_or_invited = matches!(membership, Membership::Invite | Membership::Join);
         // .4
         if self.allows(Rule::JoinInvited, join_rule.admits_invited(self.version) && is_in_or_invited) {
-            return Ok(());
+            return Ok(Rule::JoinInvited);
         }
         // – / – / .5
         if join_rule.is_restricted(self.version) {
             // .5.1
             if self.allows(Rule::JoinRestrictedMember, is_in_or_invited) {
-                return Ok(());
+                return Ok(Rule::JoinRestrictedMember);
             }
             // .5.2
             if on(Rule::JoinRestrictedAuthoriser) {
@@ -76,12 +76,12 @@ impl Check<'_> {
             }
             // .5.3
             if self.allows(Rule::JoinRestrictedAllow, true) {
-                return Ok(());
+                return Ok(Rule::JoinRestrictedAllow);
             }
         }
         // .5 / .5 / .6
         if self.allows(Rule::JoinPublic, join_rule == JoinRule::Public) {
-            return Ok(());
+            return Ok(Rule::JoinPublic);
         }
         // .6 / .6 / .7
         self.otherwise_reject(Rule::JoinOtherwise, || {
@@ -110,7 +110,7 @@ impl Check<'_> {
     }
 
     /// 5.3 / 4.3 / 5.4
-    fn invite(&self, target: &str) -> Result<(), Refusal> {
+    fn invite(&self, target: &str) -> Result<Rule, Refusal> {
         // .1
         if let Some(invite) = self.event.content().get("third_party_invite") {
             return self.third_party(target, invite);
@@ -132,21 +132,22 @@ impl Check<'_> {
         let level = power.user(sender).map_err(|malformed| self.malformed(rule, &malformed))?;
         // .4
         if self.allows(Rule::InviteLevel, level.reaches(required)) {
-            return Ok(());
+            return Ok(Rule::InviteLevel);
         }
         // .5
         self.otherwise_reject(rule, || format!("inviting requires level {required} and {sender} has {level}"))
     }
 
     /// 5.4 / 4.4 / 5.5
-    fn leave(&self, target: &str) -> Result<(), Refusal> {
+    fn leave(&self, target: &str) -> Result<Rule, Refusal> {
         let sender = self.event.sender();
         let membership = self.membership(sender);
         // .1
         if sender == target && on(Rule::LeaveSelf) {
             let can_leave = matches!(membership, Membership::Invite | Membership::Join)
                 || (self.auth.knocking && membership == Membership::Knock);
-            return self.reject_if(Rule::LeaveSelf, !can_leave, || format!("{sender} is not in the room"));
+            self.reject_if(Rule::LeaveSelf, !can_leave, || format!("{sender} is not in the room"))?;
+            return Ok(Rule::LeaveSelf);
         }
         // .2
         self.reject_if(Rule::LeaveSenderNotJoined, membership != Membership::Join, || {
@@ -167,7 +168,7 @@ impl Check<'_> {
         let other = power.user(target).map_err(|malformed| self.malformed(rule, &malformed))?;
         // .4
         if self.allows(Rule::LeaveKick, level.reaches(kick) && other < level) {
-            return Ok(());
+            return Ok(Rule::LeaveKick);
         }
         // .5
         self.otherwise_reject(rule, || {
@@ -176,7 +177,7 @@ impl Check<'_> {
     }
 
     /// 5.5 / 4.5 / 5.6
-    fn ban(&self, target: &str) -> Result<(), Refusal> {
+    fn ban(&self, target: &str) -> Result<Rule, Refusal> {
         let sender = self.event.sender();
         // .1
         self.reject_if(Rule::BanSenderNotJoined, self.membership(sender) != Membership::Join, || {
@@ -190,7 +191,7 @@ impl Check<'_> {
         let other = power.user(target).map_err(|malformed| self.malformed(rule, &malformed))?;
         // .2
         if self.allows(Rule::BanLevel, level.reaches(ban) && other < level) {
-            return Ok(());
+            return Ok(Rule::BanLevel);
         }
         // .3
         self.otherwise_reject(rule, || {
@@ -199,7 +200,7 @@ impl Check<'_> {
     }
 
     /// – / 4.6 / 5.7
-    fn knock(&self, target: &str) -> Result<(), Refusal> {
+    fn knock(&self, target: &str) -> Result<Rule, Refusal> {
         let sender = self.event.sender();
         // .1
         let join_rule = JoinRule::of(self.state.get("m.room.join_rules", "").as_ref());
@@ -212,7 +213,7 @@ impl Check<'_> {
         let membership = self.membership(sender);
         let outside = !matches!(membership, Membership::Ban | Membership::Invite | Membership::Join);
         if self.allows(Rule::KnockMembership, outside) {
-            return Ok(());
+            return Ok(Rule::KnockMembership);
         }
         // .4
         self.otherwise_reject(Rule::KnockOtherwise, || format!("{sender} is banned, invited or joined already"))

@@ -25,7 +25,7 @@ struct Alteration<'a> {
 impl Check<'_> {
     /// Whether the rules allow this `m.room.power_levels` event of a sender with this power in a room that has these
     /// power levels now.
-    pub(super) fn power_levels(&self, sender: PowerLevel, current: Option<&Pdu>) -> Result<(), Refusal> {
+    pub(super) fn power_levels(&self, sender: PowerLevel, current: Option<&Pdu>) -> Result<Rule, Refusal> {
         let new = self.event.content();
 
         if self.auth.power_levels == crate::room_version::PowerLevelFormat::Integer {
@@ -53,7 +53,7 @@ impl Check<'_> {
         )?;
         // .2 / .4 / .5
         if self.allows(Rule::PowerFirst, current.is_none()) {
-            return Ok(());
+            return Ok(Rule::PowerFirst);
         }
         let nothing = Map::new();
         let current = current.map_or(&nothing, Pdu::content);

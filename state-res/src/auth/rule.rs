@@ -26,16 +26,23 @@ fn column(version: RoomVersion) -> usize {
 }
 
 macro_rules! rules {
-    ($($(#[$doc:meta])* $name:ident [$($number:literal)*])*) => {
+    ($(#[doc = $says:literal] $name:ident [$($number:literal)*])*) => {
         /// An authorisation rule, named by what it says.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
         pub(crate) enum Rule {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $says] $name,)*
         }
 
         impl Rule {
             /// Every rule, in the order of the specification.
             pub(crate) const ALL: &[Rule] = &[$(Rule::$name,)*];
+
+            /// What the rule says, in short.
+            pub(crate) fn says(self) -> &'static str {
+                match self {
+                    $(Rule::$name => $says.trim_ascii(),)*
+                }
+            }
 
             fn numbers(self) -> [&'static str; COLUMNS] {
                 match self {

@@ -19,7 +19,7 @@ const TRIES_MAX: usize = 64;
 
 impl Check<'_> {
     /// Whether the rules allow this invite of `target`, whose content has this `third_party_invite`.
-    pub(super) fn third_party(&self, target: &str, invite: &Value) -> Result<(), Refusal> {
+    pub(super) fn third_party(&self, target: &str, invite: &Value) -> Result<Rule, Refusal> {
         // .1
         self.reject_if(Rule::ThirdPartyBanned, self.membership(target) == Membership::Ban, || {
             format!("{target} is banned")
@@ -62,7 +62,7 @@ impl Check<'_> {
             _ => false,
         };
         if self.allows(Rule::ThirdPartySignature, matches()) {
-            return Ok(());
+            return Ok(Rule::ThirdPartySignature);
         }
         // .8
         self.otherwise_reject(Rule::ThirdPartyOtherwise, || {

@@ -351,15 +351,7 @@ impl Text {
                 hash::sha256(&bytes)
             }
         };
-        let mut encoded = [0; HASH_ID_BYTES];
-        encoded[0] = b'$';
-        // 32 bytes become 43 characters, which is what the rest of the buffer holds.
-        let _ = if rules.event_id == EventIdFormat::Base64Hash {
-            base64::engine::general_purpose::STANDARD_NO_PAD.encode_slice(hash, &mut encoded[1..])
-        } else {
-            base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_slice(hash, &mut encoded[1..])
-        };
-        Ok(self.append(std::str::from_utf8(&encoded).unwrap_or_default()))
+        Ok(self.append(&encode_id(rules.event_id, &hash)))
     }
 
     fn room_id(
@@ -402,6 +394,18 @@ impl Text {
         }
         Ok(room_id)
     }
+}
+
+/// The event id that a reference hash gives.
+pub(super) fn encode_id(format: EventIdFormat, hash: &[u8; 32]) -> String {
+    let mut id = String::with_capacity(HASH_ID_BYTES);
+    id.push('$');
+    if format == EventIdFormat::Base64Hash {
+        base64::engine::general_purpose::STANDARD_NO_PAD.encode_string(hash, &mut id);
+    } else {
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(hash, &mut id);
+    }
+    id
 }
 
 fn required(field: &'static str, range: Option<(usize, usize)>) -> Result<(usize, usize), PduError> {

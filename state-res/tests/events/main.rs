@@ -10,7 +10,6 @@ mod format;
 mod generate;
 mod numbers;
 mod oracle;
-mod program;
 mod redaction;
 mod signatures;
 mod steps;

@@ -1,0 +1,130 @@
+//! `--keys`: the servers' signing keys.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use state_res::{
+    pdu::Pdu,
+    sign::{ContentHash, SignatureError, VerifyKey, verify_event},
+};
+
+use crate::{
+    failure::Failure,
+    input::{self, Source, joined},
+};
+
+/// The longest file of keys that is read.
+const MAX_KEYS_BYTES: usize = 64 << 20;
+
+/// Keys by server and key id.
+#[derive(Default)]
+pub(crate) struct Keys(BTreeMap<(String, String), Known>);
+
+struct Known {
+    key: VerifyKey,
+    /// The last time, in milliseconds since the Unix epoch, at which the key was valid, if that is known.
+    valid_until: Option<i64>,
+}
+
+impl Keys {
+    /// Reads a file of keys, in any of these forms:
+    ///
+    /// - `{"server.name": {"ed25519:1": "Base64"}}`;
+    /// - what `GET /_matrix/key/v2/server` answers, or an array of such objects;
+    /// - what `POST /_matrix/key/v2/query` answers, `{"server_keys": […]}`.
+    ///
+    /// The signatures of the objects are not looked at: the file is trusted.
+    pub(crate) fn read(file: &str) -> Result<Self, Failure> {
+        let bytes = input::read(file, MAX_KEYS_BYTES)?;
+        let source = Source::new(file, &bytes)?;
+        let root = source.root()?;
+        let mut keys = Keys::default();
+        if root.get().starts_with('[') {
+            keys.add_documents(&source, root, "")?;
+            return Ok(keys);
+        }
+        let object = source.object(root, "")?;
+        if let Some(list) = object.get("server_keys").filter(|list| list.get().starts_with('[')) {
+            keys.add_documents(&source, list, "server_keys")?;
+        } else if object.contains_key("verify_keys") {
+            keys.add_document(&source, root, "")?;
+        } else {
+            for (server, by_id) in object {
+                for (key_id, text) in source.object(by_id, &server)? {
+                    keys.add(&source, &server, &key_id, text, None, &joined(&server, &key_id))?;
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Verifies the signatures that an event must have, and gives it, redacted if its content hash is wrong.
+    pub(crate) fn check(&self, event: Pdu) -> Result<Pdu, SignatureError> {
+        let enforces_validity = event.version().rules().enforces_key_validity;
+        let lookup = |server: &str, key_id: &str| {
+            let known = self.0.get(&(server.to_owned(), key_id.to_owned()))?;
+            let is_valid = known.valid_until.is_none_or(|until| until >= event.origin_server_ts());
+            (is_valid || !enforces_validity).then(|| known.key.clone())
+        };
+        match verify_event(&event, lookup)? {
+            ContentHash::Matches => Ok(event),
+            ContentHash::Differs => Ok(event.redacted()),
+        }
+    }
+
+    fn add_documents<'a>(&mut self, source: &Source<'a>, list: &'a RawValue, path: &str) -> Result<(), Failure> {
+        for (at, document) in source.array(list, path)?.into_iter().enumerate() {
+            self.add_document(source, document, &format!("{path}[{at}]"))?;
+        }
+        Ok(())
+    }
+
+    fn add_document<'a>(&mut self, source: &Source<'a>, document: &'a RawValue, path: &str) -> Result<(), Failure> {
+        let object = source.object(document, path)?;
+        let needed = |name: &str| {
+            object.get(name).copied().ok_or_else(|| source.complain(document, path, format!("has no `{name}`")))
+        };
+        let server = source.string(needed("server_name")?, || joined(path, "server_name"))?;
+        let until = integer(source, needed("valid_until_ts")?, &joined(path, "valid_until_ts"))?;
+        for (list, expiry) in [("verify_keys", None), ("old_verify_keys", Some("expired_ts"))] {
+            let Some(by_id) = object.get(list) else { continue };
+            let path = joined(path, list);
+            for (key_id, entry) in source.object(by_id, &path)? {
+                let path = joined(&path, &key_id);
+                let members = source.object(entry, &path)?;
+                let member = |name: &str| {
+                    members.get(name).copied().ok_or_else(|| source.complain(entry, &path, format!("has no `{name}`")))
+                };
+                let until = match expiry {
+                    None => until,
+                    Some(expiry) => integer(source, member(expiry)?, &joined(&path, expiry))?,
+                };
+                self.add(source, &server, &key_id, member("key")?, Some(until), &joined(&path, "key"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        source: &Source<'_>,
+        server: &str,
+        key_id: &str,
+        text: &RawValue,
+        valid_until: Option<i64>,
+        path: &str,
+    ) -> Result<(), Failure> {
+        // Other algorithms may be listed; nothing is signed by them.
+        if !key_id.starts_with("ed25519:") {
+            return Ok(());
+        }
+        let base64 = source.string(text, || path.to_owned())?;
+        let key = VerifyKey::from_base64(&base64).map_err(|error| source.complain(text, path, error))?;
+        self.0.insert((server.to_owned(), key_id.to_owned()), Known { key, valid_until });
+        Ok(())
+    }
+}
+
+fn integer(source: &Source<'_>, text: &RawValue, path: &str) -> Result<i64, Failure> {
+    text.get().parse().map_err(|_| source.complain(text, path, "must be an integer"))
+}

@@ -1,0 +1,158 @@
+//! `causeway-state auth`.
+
+use serde_json::{Value, json};
+use state_res::{auth::rule_numbers, room_version::RoomVersion};
+
+use crate::support::{ALICE, BOB, CAROL, Duel, Room, answer, complaint};
+
+fn auth(file: &Value, id: &str) -> Value {
+    let verdict = answer(&["auth", "-", id], file);
+    for of in ["by_auth_events", "by_state"] {
+        let verdict = &verdict[of];
+        let version: RoomVersion = file["room_version"].as_str().unwrap().parse().unwrap();
+        let rule = verdict["rule"].as_str().unwrap();
+        assert!(rule_numbers(version).any(|number| number == rule), "{version} has no rule {rule}");
+        assert!(!verdict["because"].as_str().unwrap().is_empty());
+        assert_eq!(verdict.as_object().unwrap().len(), 4);
+    }
+    verdict
+}
+
+/// The number that the specification of each version gives to a rule.
+fn by_version(
+    version: RoomVersion,
+    to_5: &'static str,
+    six_and_7: &'static str,
+    to_11: &'static str,
+    twelve: &'static str,
+) -> &'static str {
+    match version.number() {
+        ..=5 => to_5,
+        6 | 7 => six_and_7,
+        8..=11 => to_11,
+        _ => twelve,
+    }
+}
+
+/// What is allowed says by which rule, and which events were looked at.
+#[test]
+fn allowed() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let file = duel.file();
+        let [create, alice, power, rules, bob] = duel.common.as_slice() else { panic!("five") };
+
+        let verdict = auth(&file, create);
+        assert_eq!(verdict["by_auth_events"]["allowed"], true);
+        assert_eq!(verdict["by_auth_events"]["rule"], if version == RoomVersion::V11 { "1.4" } else { "1.5" });
+        assert_eq!(verdict["by_auth_events"]["deciding_events"], json!([]));
+
+        let verdict = auth(&file, alice);
+        assert_eq!(verdict["by_auth_events"]["rule"], by_version(version, "5.2.1", "4.2.1", "4.3.1", "5.3.1"));
+        assert_eq!(verdict["by_auth_events"]["deciding_events"], json!([create]));
+
+        let verdict = auth(&file, bob);
+        assert_eq!(verdict["by_auth_events"]["allowed"], true);
+        assert_eq!(verdict["by_auth_events"]["rule"], by_version(version, "5.2.5", "4.2.5", "4.3.6", "5.3.6"));
+        assert_eq!(verdict["by_auth_events"]["deciding_events"], json!([create, rules]));
+        // In the resolution Bob is in the room already, which the rule of public rooms does not ask for.
+        assert_eq!(verdict["by_state"]["deciding_events"], json!([create, bob, rules]));
+
+        let verdict = auth(&file, &duel.carol_is_banned);
+        assert_eq!(verdict["by_auth_events"]["rule"], by_version(version, "5.5.2", "4.5.2", "4.6.2", "5.6.2"));
+        assert_eq!(verdict["by_auth_events"]["deciding_events"], json!([create, alice, power]));
+
+        let verdict = auth(&file, &duel.topic_of_bob);
+        let last = rule_numbers(version).last().unwrap();
+        for of in ["by_auth_events", "by_state"] {
+            assert_eq!(verdict[of]["allowed"], true);
+            assert_eq!(verdict[of]["rule"], last);
+            assert_eq!(verdict[of]["deciding_events"], json!([create, bob, power]));
+        }
+    }
+}
+
+/// Allowed by its own auth events, and not by the state.
+#[test]
+fn allowed_then_not() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let verdict = auth(&duel.file(), &duel.carol_joins);
+        assert_eq!(verdict["by_auth_events"]["allowed"], true);
+        assert_eq!(verdict["by_state"]["allowed"], false);
+        assert_eq!(verdict["by_state"]["rule"], by_version(version, "5.2.3", "4.2.3", "4.3.3", "5.3.3"));
+        assert_eq!(verdict["by_state"]["deciding_events"], json!([duel.common[0], duel.carol_is_banned]));
+        assert!(verdict["by_state"]["because"].as_str().unwrap().contains("banned"));
+        // Of no states the state is empty: only a create event is allowed.
+        let verdict = auth(&duel.room.file(&[]), &duel.carol_joins);
+        assert_eq!(verdict["by_state"]["rule"], if version == RoomVersion::V12 { "2" } else { "2.4" });
+        assert_eq!(verdict["by_state"]["deciding_events"], json!([]));
+    }
+}
+
+/// The rules on `auth_events`: a duplicate, one that does not belong, a rejected one, no create event.
+#[test]
+fn what_is_cited() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let mut room = duel.room;
+        let [create, alice, power, _, bob] = duel.common.as_slice() else { panic!("five") };
+        let number = |rule: usize| if version == RoomVersion::V12 { format!("3.{rule}") } else { format!("2.{rule}") };
+        let last = duel.topic_of_alice.as_str();
+        let mut name =
+            |sender: &str, auth: &[&str]| room.add("m.room.name", Some(""), sender, json!({}), &[last], auth);
+        let twice = name(BOB, &[bob, power, power]);
+        let unexpected = name(BOB, &[bob, power, alice]);
+        let carols = name(CAROL, &[power, &duel.carol_is_banned]);
+        let mut cites_rejected = |rejected: &str| {
+            let joined = json!({ "membership": "join" });
+            let member = room.add("m.room.member", Some("@d:c"), "@d:c", joined, &[last], &[rejected]);
+            room.add("m.room.name", Some(""), "@d:c", json!({}), &[last], &[&member, power])
+        };
+        let after_rejected = cites_rejected(power);
+        let file = room.file(&[]);
+        for (id, rule) in [(&twice, number(1)), (&unexpected, number(2)), (&after_rejected, number(3))] {
+            let verdict = &auth(&file, id)["by_auth_events"];
+            assert_eq!(verdict["allowed"], false, "{version}");
+            assert_eq!(verdict["rule"], rule, "{version}");
+            assert!(verdict["deciding_events"].as_array().unwrap().contains(&json!(power)));
+            let _ = create;
+        }
+        assert_eq!(auth(&file, &carols)["by_auth_events"]["rule"], by_version(version, "6", "5", "5", "6"));
+    }
+}
+
+/// No create event: from the list, or in version 12 from the room id.
+#[test]
+fn no_create_event() {
+    for version in RoomVersion::ALL {
+        let mut room = Room::new(version, false);
+        let mut event = json!({
+            "type": "m.room.member", "state_key": BOB, "sender": BOB, "content": { "membership": "join" }, "depth": 2,
+            "origin_server_ts": 2, "prev_events": [], "auth_events": [], "event_id": "$bob:b",
+            "room_id": if version == RoomVersion::V12 { format!("!{}", "A".repeat(43)) } else { "!room:a".to_owned() },
+        });
+        if version > RoomVersion::V2 {
+            event.as_object_mut().unwrap().remove("event_id");
+        }
+        let id = room.push(event);
+        let verdict = &auth(&room.file(&[]), &id)["by_auth_events"];
+        assert_eq!(verdict["allowed"], false);
+        assert_eq!(verdict["rule"], if version == RoomVersion::V12 { "2" } else { "2.4" });
+    }
+    let _ = ALICE;
+}
+
+/// An event that is not there, and an auth chain with a hole.
+#[test]
+fn broken() {
+    let duel = Duel::new(RoomVersion::V10, false);
+    let mut file = duel.file();
+    let complaint_about = |file: &Value, id: &str| complaint(&["auth", "-", id], &serde_json::to_vec(file).unwrap());
+    assert!(complaint_about(&file, "$nobody").contains("$nobody is not among the events"));
+    let power = &duel.common[2];
+    file["state_sets"] = json!([]);
+    file["events"].as_array_mut().unwrap().remove(duel.room.index(power));
+    let complaint = complaint_about(&file, &duel.topic_of_bob);
+    assert!(complaint.contains("events[6].auth_events[1]") && complaint.contains(power.as_str()), "{complaint}");
+}

@@ -1,0 +1,127 @@
+//! `causeway-state graph`.
+
+use serde_json::{Value, json};
+use state_res::room_version::RoomVersion;
+
+use crate::support::{CAROL, Duel, Room, answer, complaint, run};
+
+fn text(arguments: &[&str], file: &Value) -> String {
+    let output = run(arguments, &serde_json::to_vec(file).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The duel, and a name that Carol may not set.
+fn room(version: RoomVersion) -> (Duel, String) {
+    let mut duel = Duel::new(version, false);
+    let (last, power, join) = (duel.topic_of_bob.clone(), duel.common[2].clone(), duel.carol_joins.clone());
+    let content = json!({ "name": "<script>&\"\u{1}" });
+    let rejected = duel.room.add("m.room.name", Some(""), CAROL, content, &[&last], &[&power, &join]);
+    (duel, rejected)
+}
+
+/// Elements are closed in the order in which they were opened, and nothing stands for itself that must not.
+fn assert_well_formed(xml: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = xml;
+    while let Some(at) = rest.find('<') {
+        let (text, tag) = rest.split_at(at);
+        assert!(!text.contains('>') || open.last() == Some(&"style"), "{text}");
+        let (tag, after) = tag.split_once('>').expect("a tag ends");
+        rest = after;
+        let tag = tag.trim_start_matches('<');
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else if !tag.ends_with('/') {
+            open.push(tag.split(' ').next().unwrap());
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    assert!(xml.chars().all(|c| c == '\n' || u32::from(c) >= 0x20), "control characters");
+    for (at, _) in xml.match_indices('&') {
+        let entity = &xml[at..xml[at..].find(';').unwrap() + at];
+        assert!(["&amp", "&lt", "&gt", "&quot"].contains(&entity), "{entity}");
+    }
+}
+
+/// What is said to be marked is marked, on the right events.
+#[test]
+fn marks() {
+    for version in RoomVersion::ALL {
+        let (duel, rejected) = room(version);
+        let svg = text(&["graph", "-", "--format=svg"], &duel.room.file(&duel.states().each_ref().map(Vec::as_slice)));
+        assert_well_formed(&svg);
+        assert_eq!(svg.matches("<g><title>").count(), duel.room.events.len());
+        let class_of = |id: &str| {
+            let from = svg.split(&format!("<g><title>{id}\n")).nth(1).expect("each event is there with its whole id");
+            from.split("class=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+        };
+        assert_eq!(class_of(&duel.common[0]), "node agreed");
+        assert_eq!(class_of(&duel.carol_is_banned), "node chosen");
+        assert_eq!(class_of(&duel.carol_joins), "node not-chosen");
+        assert_eq!(class_of(&duel.topic_of_alice), "node chosen extremity");
+        // What only a rejected event follows is an extremity still.
+        assert_eq!(class_of(&duel.topic_of_bob), "node not-chosen extremity");
+        assert_eq!(class_of(&rejected), "node rejected");
+        assert!(svg.contains("rejected by rule "));
+        assert!(svg.contains("&lt;script&gt;&amp;&quot;"));
+
+        let dot = text(&["graph", "-"], &duel.file());
+        assert!(dot.starts_with("digraph room {") && dot.ends_with("}\n"));
+        assert_eq!(dot.matches(" [label=").count(), duel.room.events.len());
+        let edges = duel.room.events.iter().map(|event| event["prev_events"].as_array().unwrap().len()).sum::<usize>();
+        assert_eq!(dot.lines().filter(|line| line.contains("->") && !line.contains("dashed")).count(), edges);
+        for line in dot.lines() {
+            let quotes = line.replace("\\\\", "").replace("\\\"", "").matches('"').count();
+            assert_eq!(quotes % 2, 0, "{line}");
+        }
+    }
+}
+
+/// Whose auth events are drawn is for the reader to choose.
+#[test]
+fn auth_events() {
+    let (duel, _) = room(RoomVersion::V10);
+    let dashed = |choice: &str| {
+        let dot = text(&["graph", "-", "--auth", choice], &duel.file());
+        dot.lines().filter(|line| line.contains("->") && line.contains("dashed")).count()
+    };
+    let all = duel.room.events.iter().map(|event| event["auth_events"].as_array().unwrap().len()).sum::<usize>();
+    assert_eq!(dashed("all"), all);
+    assert_eq!(dashed("none"), 0);
+    assert!((1..all).contains(&dashed("some")));
+}
+
+/// Both files at once.
+#[test]
+fn written_to_files() {
+    let (duel, _) = room(RoomVersion::V12);
+    let prefix = format!("{}/{}-graph", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let names = answer(&["graph", "-", "--out", &prefix], &duel.file());
+    assert_eq!(names, json!({ "dot": format!("{prefix}.dot"), "svg": format!("{prefix}.svg") }));
+    assert_eq!(std::fs::read_to_string(format!("{prefix}.dot")).unwrap(), text(&["graph", "-"], &duel.file()));
+    assert_well_formed(&std::fs::read_to_string(format!("{prefix}.svg")).unwrap());
+    let complaint = complaint(&["graph", "-", "--out", "/nowhere/x"], &serde_json::to_vec(&duel.file()).unwrap());
+    assert!(complaint.contains("/nowhere/x.dot"), "{complaint}");
+}
+
+/// A part of a room without states; an empty one; one of cycles; one whose auth events are missing: drawn as far as known.
+#[test]
+fn odd_rooms() {
+    let duel = Duel::new(RoomVersion::V11, false);
+    let mut file = duel.file();
+    file.as_object_mut().unwrap().remove("state_sets");
+    file["events"].as_array_mut().unwrap().drain(..3);
+    let svg = text(&["graph", "-", "--format", "svg"], &file);
+    assert_well_formed(&svg);
+    assert!(svg.contains("? auth events missing") && svg.contains("1 earlier not in file"));
+
+    let empty = json!({ "room_version": "1", "events": [] });
+    assert_well_formed(&text(&["graph", "-", "--format", "svg"], &empty));
+
+    let mut room = Room::new(RoomVersion::V1, false);
+    room.add("m", None, CAROL, json!({}), &["$e2:c", "$e1:c"], &["$e2:c"]);
+    room.add("m", None, CAROL, json!({}), &["$e1:c"], &["$e1:c"]);
+    assert_well_formed(&text(&["graph", "-", "--format", "svg", "--auth", "all"], &room.file(&[])));
+}
