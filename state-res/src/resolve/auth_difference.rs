@@ -1,49 +1,119 @@
 //! The auth difference: what is in the auth chain of some states and not of all.
+//!
+//! The *auth difference* of the states (room version 2, "Definitions") is ∪Cᵢ − ∩Cᵢ, where Cᵢ is the auth chain of all events
+//! of state i. Let Kᵢ be the auth chain of the events of state i under keys in which the states differ, and U that of the
+//! others, which all states share. Then Cᵢ = Kᵢ ∪ U, and the difference is (∪Kᵢ − ∩Kᵢ) − U.
+//!
+//! # By the index
+//!
+//! The walk goes down from the conflicted events, and asks of each event that it meets what is above it, as far as it takes
+//! ([`Above`]). If an event on which all states agree is, then this one is in U, and so is all below it. If not, all
+//! that is above it has been seen, and with it which of the conflicted events and of the states. If these are all the states,
+//! then it is in all Kᵢ, and so is all below it. In both cases the walk need not go on there. So it passes the events of the
+//! difference and, besides, only what they cite directly; and what a search upwards passes in vain are events that only
+//! conflicted events lead to, or none at all.
+//!
+//! Someone who fills a room with state events that end up in no state makes such searches longer. They have a budget of about
+//! as many events as the state has. When that is spent, or where there is no index, the graph is walked whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ResolveError, Room, conflicts::Conflicts, graph::Graph};
+use super::{
+    ResolveError, Room,
+    above::{Above, Chains},
+    conflicts::Conflicts,
+    graph::Graph,
+};
 use crate::{ids::EventKey, tree};
 
-/// The *auth difference* of the states (room version 2, "Definitions"): ∪Cᵢ − ∩Cᵢ, where Cᵢ is the auth chain of all
-/// events of state i.
-///
-/// Let Kᵢ be the auth chain of the events of state i under keys in which the states differ, and U that of the others,
-/// which all states share. Then Cᵢ = Kᵢ ∪ U, so ∪Cᵢ = ∪Kᵢ ∪ U and ∩Cᵢ = ∩Kᵢ ∪ U, and the difference is
-/// (∪Kᵢ − ∩Kᵢ) − U. The first part needs the conflicted events' chains only, and the walk through U ends as soon as it has
-/// met all of it.
+/// How many events a search may look at in rooms that have fewer.
+const MIN_BUDGET: usize = 4096;
+
+/// The auth difference of the states.
 pub(super) fn auth_difference<R: Room>(
     conflicts: &Conflicts,
     graph: &mut Graph<'_, R>,
 ) -> Result<BTreeSet<EventKey>, ResolveError<R::Failure>> {
+    match by_index(conflicts, graph)? {
+        Some(difference) => Ok(difference),
+        None => by_walking(conflicts, graph.room()),
+    }
+}
+
+fn by_index<R: Room>(
+    conflicts: &Conflicts,
+    graph: &mut Graph<'_, R>,
+) -> Result<Option<BTreeSet<EventKey>>, ResolveError<R::Failure>> {
+    let budget = MIN_BUDGET.max(tree::count(graph.room(), conflicts.base())? as usize);
+    let mut above = Above::new(conflicts, budget);
+    let mut difference = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut stack: Vec<EventKey> = conflicts.events().into_iter().collect();
+    while let Some(event) = stack.pop() {
+        for cited in &graph.links(event)?.auth_events {
+            if !seen.insert(*cited) {
+                continue;
+            }
+            match above.of(graph, *cited)? {
+                None => return Ok(None),
+                Some(Chains::Conflicted(states)) if states.len() < conflicts.states() => {
+                    difference.insert(*cited);
+                    stack.push(*cited);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(Some(difference))
+}
+
+/// The same by walking the chains of all conflicted events, and as much of U as it takes to meet all of it that is in them.
+/// Nothing but the events' keys is kept.
+fn by_walking<R: Room>(conflicts: &Conflicts, room: &R) -> Result<BTreeSet<EventKey>, ResolveError<R::Failure>> {
     let mut in_chains: BTreeMap<EventKey, usize> = BTreeMap::new();
     for state in 0..conflicts.states() {
-        for key in graph.chains(conflicts.events_of(state))? {
-            *in_chains.entry(key).or_default() += 1;
+        let mut chain = BTreeSet::new();
+        for event in conflicts.events_of(state) {
+            walk(room, event, &mut chain, |_| ())?;
+        }
+        for event in chain {
+            *in_chains.entry(event).or_default() += 1;
         }
     }
     let mut difference: BTreeSet<EventKey> =
         in_chains.into_iter().filter(|(_, chains)| *chains < conflicts.states()).map(|(key, _)| key).collect();
 
-    let room = graph.room();
-    let mut walked: BTreeSet<EventKey> = BTreeSet::new();
+    let mut walked = BTreeSet::new();
     for entry in tree::entries(room, conflicts.base()) {
         if difference.is_empty() {
             break;
         }
         let (key, event) = entry?;
-        if conflicts.contains(key) {
-            continue;
-        }
-        let mut stack = vec![event];
-        while let Some(event) = stack.pop() {
-            for auth_event in graph.auth_events(event)?.iter() {
-                if walked.insert(*auth_event) {
-                    difference.remove(auth_event);
-                    stack.push(*auth_event);
-                }
-            }
+        if !conflicts.contains(key) {
+            walk(room, event, &mut walked, |event| {
+                difference.remove(&event);
+            })?;
         }
     }
     Ok(difference)
+}
+
+/// Adds the auth chain of an event to `chain`, and calls `new` for what was not in there.
+fn walk<R: Room>(
+    room: &R,
+    event: EventKey,
+    chain: &mut BTreeSet<EventKey>,
+    mut new: impl FnMut(EventKey),
+) -> Result<(), ResolveError<R::Failure>> {
+    let mut stack = vec![event];
+    while let Some(event) = stack.pop() {
+        let links = room.links(event).map_err(ResolveError::Fetch)?.ok_or(ResolveError::Missing(event))?;
+        for cited in links.auth_events {
+            if chain.insert(cited) {
+                new(cited);
+                stack.push(cited);
+            }
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::states::States;
 use crate::{
     ids::{EventKey, StateKeyId},
     tree::{self, Nodes, Root, TreeError},
@@ -65,6 +66,19 @@ impl Conflicts {
     /// All events of all states under the keys in which they differ: from room version 2 the *conflicted state set*.
     pub(super) fn events(&self) -> BTreeSet<EventKey> {
         self.entries.values().flatten().flatten().copied().collect()
+    }
+
+    /// The conflicted events, each with the states that have it.
+    pub(super) fn holders(&self) -> BTreeMap<EventKey, States> {
+        let mut holders: BTreeMap<EventKey, States> = BTreeMap::new();
+        for events in self.entries.values() {
+            for (state, event) in events.iter().enumerate() {
+                if let Some(event) = event {
+                    holders.entry(*event).or_default().insert(state);
+                }
+            }
+        }
+        holders
     }
 
     /// One state's events under the keys in which the states differ.

@@ -1,11 +1,8 @@
-//! The events of a room and their auth chains, read once each.
+//! The events of a room and how they cite each other, read once each.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    rc::Rc,
-};
+use std::{collections::BTreeMap, rc::Rc};
 
-use super::{ResolveError, Room};
+use super::{Links, ResolveError, Room};
 use crate::{
     ids::{EventKey, StateKeyId},
     pdu::Pdu,
@@ -16,12 +13,12 @@ use crate::{
 pub(super) struct Graph<'a, R: Room> {
     room: &'a R,
     events: BTreeMap<EventKey, Pdu>,
-    auth_events: BTreeMap<EventKey, Rc<[EventKey]>>,
+    links: BTreeMap<EventKey, Rc<Links>>,
 }
 
 impl<'a, R: Room> Graph<'a, R> {
     pub(super) fn new(room: &'a R) -> Self {
-        Graph { room, events: BTreeMap::new(), auth_events: BTreeMap::new() }
+        Graph { room, events: BTreeMap::new(), links: BTreeMap::new() }
     }
 
     pub(super) fn room(&self) -> &'a R {
@@ -34,7 +31,7 @@ impl<'a, R: Room> Graph<'a, R> {
     }
 
     /// An event, or none if there is none.
-    pub(super) fn try_event(&mut self, key: EventKey) -> Result<Option<Pdu>, ResolveError<R::Failure>> {
+    fn try_event(&mut self, key: EventKey) -> Result<Option<Pdu>, ResolveError<R::Failure>> {
         if let Some(event) = self.events.get(&key) {
             return Ok(Some(event.clone()));
         }
@@ -50,59 +47,39 @@ impl<'a, R: Room> Graph<'a, R> {
         self.room.is_rejected(key).map_err(ResolveError::Fetch)
     }
 
-    /// The keys of an event's auth events.
-    pub(super) fn auth_events(&mut self, key: EventKey) -> Result<Rc<[EventKey]>, ResolveError<R::Failure>> {
-        if let Some(known) = self.auth_events.get(&key) {
+    /// An event's place in the graph.
+    pub(super) fn links(&mut self, key: EventKey) -> Result<Rc<Links>, ResolveError<R::Failure>> {
+        if let Some(known) = self.links.get(&key) {
             return Ok(known.clone());
         }
-        let read = self.room.auth_events(key).map_err(ResolveError::Fetch)?.ok_or(ResolveError::Missing(key))?;
-        let auth_events: Rc<[EventKey]> = read.into();
-        self.auth_events.insert(key, auth_events.clone());
-        Ok(auth_events)
+        let read = self.room.links(key).map_err(ResolveError::Fetch)?.ok_or(ResolveError::Missing(key))?;
+        let links = Rc::new(read);
+        self.links.insert(key, links.clone());
+        Ok(links)
     }
 
-    /// The auth chains of these events together.
-    pub(super) fn chains(
-        &mut self,
-        events: impl IntoIterator<Item = EventKey>,
-    ) -> Result<BTreeSet<EventKey>, ResolveError<R::Failure>> {
-        let mut chains = BTreeSet::new();
-        let mut stack: Vec<EventKey> = events.into_iter().collect();
-        while let Some(key) = stack.pop() {
-            for auth_event in self.auth_events(key)?.iter() {
-                if chains.insert(*auth_event) {
-                    stack.push(*auth_event);
-                }
-            }
-        }
-        Ok(chains)
+    /// A page of the state events that cite this one; `None` without an index.
+    pub(super) fn citing(
+        &self,
+        key: EventKey,
+        after: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Option<Vec<EventKey>>, ResolveError<R::Failure>> {
+        self.room.citing(key, after, limit).map_err(ResolveError::Fetch)
     }
 
-    /// Those of `events`, and of the events in their auth chains, from which the auth events lead to one of `targets`, the
-    /// targets among them included.
-    pub(super) fn leading_to(
+    /// The event that an event's `auth_events` have for this place.
+    pub(super) fn cited_for(
         &mut self,
-        events: &BTreeSet<EventKey>,
-        targets: &BTreeSet<EventKey>,
-    ) -> Result<BTreeSet<EventKey>, ResolveError<R::Failure>> {
-        let mut within = self.chains(events.iter().copied())?;
-        within.extend(events);
-        let mut cited_by: BTreeMap<EventKey, Vec<EventKey>> = BTreeMap::new();
-        for key in &within {
-            for auth_event in self.auth_events(*key)?.iter() {
-                cited_by.entry(*auth_event).or_default().push(*key);
+        key: EventKey,
+        place: StateKeyId,
+    ) -> Result<Option<EventKey>, ResolveError<R::Failure>> {
+        for cited in &self.links(key)?.auth_events {
+            if self.links(*cited)?.place == Some(place) {
+                return Ok(Some(*cited));
             }
         }
-        let mut leading: BTreeSet<EventKey> = within.intersection(targets).copied().collect();
-        let mut stack: Vec<EventKey> = leading.iter().copied().collect();
-        while let Some(key) = stack.pop() {
-            for citing in cited_by.get(&key).into_iter().flatten() {
-                if leading.insert(*citing) {
-                    stack.push(*citing);
-                }
-            }
-        }
-        Ok(leading)
+        Ok(None)
     }
 
     /// The event that an event's `auth_events` have for this type and state key.
@@ -112,13 +89,10 @@ impl<'a, R: Room> Graph<'a, R> {
         event_type: &str,
         state_key: &str,
     ) -> Result<Option<Pdu>, ResolveError<R::Failure>> {
-        for auth_event in self.auth_events(key)?.iter() {
-            let event = self.event(*auth_event)?;
-            if event.is_state_of(event_type, state_key) {
-                return Ok(Some(event));
-            }
+        match self.cited_for(key, StateKeyId::of(event_type, state_key))? {
+            Some(cited) => self.event(cited).map(Some),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     /// The create event that entitles an event: among its auth events, or where room ids are made of it, that of its

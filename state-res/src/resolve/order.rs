@@ -8,7 +8,7 @@ use std::{
 use super::{ResolveError, Room, graph::Graph};
 use crate::{
     auth::{PowerLevel, PowerLevels},
-    ids::EventKey,
+    ids::{EventKey, StateKeyId},
     pdu::Pdu,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn by_power<R: Room>(
     let mut awaited_by: BTreeMap<EventKey, Vec<EventKey>> = BTreeMap::new();
     for key in events {
         let cited: BTreeSet<EventKey> =
-            graph.auth_events(*key)?.iter().filter(|cited| events.contains(cited)).copied().collect();
+            graph.links(*key)?.auth_events.iter().filter(|cited| events.contains(cited)).copied().collect();
         waits_for.insert(*key, cited.len());
         for earlier in cited {
             awaited_by.entry(earlier).or_default().push(*key);
@@ -83,37 +83,10 @@ pub(super) fn by_mainline<R: Room>(
     events: &BTreeSet<EventKey>,
     power_levels: Option<EventKey>,
 ) -> Result<Vec<EventKey>, ResolveError<R::Failure>> {
-    let mut mainline: BTreeMap<EventKey, usize> = BTreeMap::new();
-    let mut next = power_levels;
-    while let Some(at) = next {
-        let position = mainline.len();
-        if mainline.contains_key(&at) {
-            break;
-        }
-        mainline.insert(at, position);
-        next = power_levels_of(graph, at)?;
-    }
-
-    // The position of whatever cites a power levels event: that event's own, or that of the nearest before it which is on
-    // the mainline; `usize::MAX`, the ∞ of the definition, if none is.
-    let mut positions = mainline;
+    let mut mainline = Mainline { positions: BTreeMap::new(), length: 0, next: power_levels };
     let mut sorted = Vec::with_capacity(events.len());
     for key in events {
-        let mut passed = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut at = power_levels_of(graph, *key)?;
-        let position = loop {
-            let Some(cited) = at else { break usize::MAX };
-            if let Some(position) = positions.get(&cited) {
-                break *position;
-            }
-            if !seen.insert(cited) {
-                break usize::MAX;
-            }
-            passed.push(cited);
-            at = power_levels_of(graph, cited)?;
-        };
-        positions.extend(passed.into_iter().map(|cited| (cited, position)));
+        let position = mainline.position(graph, *key)?;
         let event = graph.event(*key)?;
         sorted.push((Reverse(position), event.origin_server_ts(), event.event_id().to_owned(), *key));
     }
@@ -121,10 +94,64 @@ pub(super) fn by_mainline<R: Room>(
     Ok(sorted.into_iter().map(|(.., key)| key).collect())
 }
 
+/// The mainline, as far as it has been needed.
+struct Mainline {
+    /// The positions of its events, and of power levels events beside it.
+    positions: BTreeMap<EventKey, usize>,
+    /// How many of its events have been read.
+    length: usize,
+    /// The next one.
+    next: Option<EventKey>,
+}
+
+impl Mainline {
+    /// The *mainline position* of an event: that of the power levels event that it cites, or of the nearest before that which
+    /// is on the mainline; `usize::MAX`, the ∞ of the definition, if none is.
+    fn position<R: Room>(
+        &mut self,
+        graph: &mut Graph<'_, R>,
+        event: EventKey,
+    ) -> Result<usize, ResolveError<R::Failure>> {
+        let mut passed = BTreeSet::new();
+        let mut at = power_levels_of(graph, event)?;
+        let position = loop {
+            let Some(cited) = at else { break usize::MAX };
+            self.read_to(graph, cited)?;
+            if let Some(position) = self.positions.get(&cited) {
+                break *position;
+            }
+            if !passed.insert(cited) {
+                break usize::MAX;
+            }
+            at = power_levels_of(graph, cited)?;
+        };
+        self.positions.extend(passed.into_iter().map(|cited| (cited, position)));
+        Ok(position)
+    }
+
+    /// Reads on to where an event would be on the mainline: generations only fall along it. Where they are not known, as
+    /// where events may form circles, it is read whole.
+    fn read_to<R: Room>(&mut self, graph: &mut Graph<'_, R>, event: EventKey) -> Result<(), ResolveError<R::Failure>> {
+        let wanted = graph.links(event)?.generation;
+        while let Some(at) = self.next {
+            if let (Some(here), Some(wanted)) = (graph.links(at)?.generation, wanted)
+                && here < wanted
+            {
+                break;
+            }
+            // In a circle the mainline ends where it would begin anew.
+            self.next = if self.positions.contains_key(&at) { None } else { power_levels_of(graph, at)? };
+            self.positions.entry(at).or_insert(self.length);
+            self.length += 1;
+        }
+        Ok(())
+    }
+}
+
 /// The `m.room.power_levels` event that an event cites.
 fn power_levels_of<R: Room>(
     graph: &mut Graph<'_, R>,
     key: EventKey,
 ) -> Result<Option<EventKey>, ResolveError<R::Failure>> {
-    Ok(graph.auth_event_of(key, "m.room.power_levels", "")?.map(|event| event.key()))
+    graph.cited_for(key, StateKeyId::of("m.room.power_levels", ""))
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Changes, ResolveError, Room, auth_difference::auth_difference, checks::Partial, conflicts::Conflicts, graph::Graph,
-    order,
+    Changes, ResolveError, Room, auth_difference::auth_difference, between::between, checks::Partial,
+    conflicts::Conflicts, graph::Graph, order,
 };
 use crate::{
     auth::Membership,
@@ -27,24 +27,10 @@ pub(super) fn resolve<R: Room>(
     conflicts: &Conflicts,
     graph: &mut Graph<'_, R>,
 ) -> Result<Changes, ResolveError<R::Failure>> {
-    let conflicted = conflicts.events();
-    let mut full_conflicted_set = auth_difference(conflicts, graph)?;
-    full_conflicted_set.extend(&conflicted);
-    if algorithm == Algorithm::V2_1 {
-        // The conflicted state subgraph: what lies on a way from one conflicted event to another.
-        full_conflicted_set.extend(graph.leading_to(&conflicted, &conflicted)?);
-    }
+    let sets = sets(algorithm, conflicts, graph)?;
 
     // 1. The power events, with what of their auth chains belongs to the full conflicted set.
-    let mut power_events = BTreeSet::new();
-    for key in &full_conflicted_set {
-        if is_power_event(&graph.event(*key)?) {
-            power_events.insert(*key);
-        }
-    }
-    let chains = graph.chains(power_events.iter().copied())?;
-    power_events.extend(chains.intersection(&full_conflicted_set));
-    let sorted = order::by_power(graph, &power_events)?;
+    let sorted = order::by_power(graph, &sets.power_events)?;
 
     // 2. The partially resolved state.
     let mut state = Partial::new(conflicts, algorithm == Algorithm::V2);
@@ -52,7 +38,7 @@ pub(super) fn resolve<R: Room>(
 
     // 3. All others, by mainline.
     let power_levels = state.get(graph, StateKeyId::of("m.room.power_levels", ""))?;
-    let others: BTreeSet<EventKey> = full_conflicted_set.difference(&power_events).copied().collect();
+    let others: BTreeSet<EventKey> = sets.full().difference(&sets.power_events).copied().collect();
     let sorted = order::by_mainline(graph, &others, power_levels)?;
 
     // 4.
@@ -66,6 +52,55 @@ pub(super) fn resolve<R: Room>(
         }
     }
     Ok(changes)
+}
+
+/// The sets of events that the algorithm makes on its way (room version 2, "Definitions" and "Algorithm").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sets {
+    /// The *conflicted state set*.
+    pub conflicted: BTreeSet<EventKey>,
+    /// The *auth difference*.
+    pub auth_difference: BTreeSet<EventKey>,
+    /// The *conflicted state subgraph*; empty before room version 12.
+    pub subgraph: BTreeSet<EventKey>,
+    /// *X* of step 1: the power events of the full conflicted set, with what of it is in their auth chains.
+    pub power_events: BTreeSet<EventKey>,
+}
+
+impl Sets {
+    /// The *full conflicted set*.
+    #[must_use]
+    pub fn full(&self) -> BTreeSet<EventKey> {
+        let parts = [&self.conflicted, &self.auth_difference, &self.subgraph];
+        parts.into_iter().flatten().copied().collect()
+    }
+}
+
+pub(super) fn sets<R: Room>(
+    algorithm: Algorithm,
+    conflicts: &Conflicts,
+    graph: &mut Graph<'_, R>,
+) -> Result<Sets, ResolveError<R::Failure>> {
+    let conflicted = conflicts.events();
+    let auth_difference = auth_difference(conflicts, graph)?;
+    let subgraph = match algorithm {
+        Algorithm::V2 => BTreeSet::new(),
+        // What lies on a way from one conflicted event to another.
+        Algorithm::V2_1 => between(graph, &conflicted, &conflicted)?,
+    };
+    let mut sets = Sets { conflicted, auth_difference, subgraph, power_events: BTreeSet::new() };
+    let mut others = BTreeSet::new();
+    for key in sets.full() {
+        let is_power_event = is_power_event(&graph.event(key)?);
+        if is_power_event {
+            sets.power_events.insert(key)
+        } else {
+            others.insert(key)
+        };
+    }
+    let chains = between(graph, &sets.power_events, &others)?;
+    sets.power_events.extend(chains.intersection(&others));
+    Ok(sets)
 }
 
 /// Whether this is a *power event*: one that might remove someone's ability to do something in the room.

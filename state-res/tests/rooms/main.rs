@@ -5,6 +5,8 @@
 mod auth_oracle;
 mod clauses;
 mod generated;
+mod graph_index;
+mod indexed;
 mod resolve_edges;
 mod resolve_oracle;
 mod resolve_v1;
