@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use state_res::{
     ids::{EventKey, StateKeyId},
     pdu::{PartialPdu, Pdu},
-    resolve::{Events, ResolveError, resolve},
+    resolve::{Events, Links, ResolveError, resolve},
     room_version::{RoomVersion, StateResolution},
     tree::{self, MemoryNodes, NodeHash, Nodes, Root},
 };
@@ -259,8 +259,12 @@ impl Events for Room<'_> {
         }
     }
 
-    fn auth_events(&self, key: EventKey) -> Result<Option<Vec<EventKey>>, Failure> {
-        Ok(self.find(key).map(|index| self.events[index].auth_events.to_vec()))
+    fn links(&self, key: EventKey) -> Result<Option<Links>, Failure> {
+        Ok(self.find(key).map(|index| {
+            let event = &self.events[index];
+            let place = event.pdu.state_key().map(|state_key| StateKeyId::of(event.pdu.event_type(), state_key));
+            Links { place, auth_events: event.auth_events.to_vec(), generation: None }
+        }))
     }
 }
 
