@@ -43,8 +43,8 @@ tables! {
     // Rooms: 40–69.
     /// Events as received, whole.
     PDUS = 40, Point, "event" => "room, version, event id, offsets, canonical PDU, unsigned";
-    /// What we think of an event; changes when a resync teaches us more.
-    STANDING = 41, Point, "event" => "flags, state root before, state root after, history key, (pos, ord)";
+    /// What we think of an event; changes when a resync teaches us more. By room, so that sweeping one need not read the others.
+    STANDING = 41, Point, "room, event" => "flags, state root before, state root after, history key, (pos, ord)";
     /// Order of announcement within a room.
     TIMELINE = 42, Append, "room, pos, ord" => "event, flags";
     /// Order of history within a room, for paging; backfilled events lie between live ones.

@@ -3,6 +3,7 @@
 use super::Peers;
 use crate::error::{Error, Result};
 use crate::rooms::RoomReader;
+use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
 use crate::rooms::standing::Standing;
 use crate::tables;
@@ -112,7 +113,8 @@ impl Peers {
             // Somebody else may place the event meanwhile, which must not be undone: whoever comes second finds it there.
             if reader.standing(key)?.is_none() {
                 batch.put(tables::PDUS, key.as_bytes(), stored.bytes());
-                batch.put(tables::STANDING, key.as_bytes(), &Standing::outlier(pdu.depth(), *rejected).encode());
+                let standing = Standing::outlier(pdu.depth(), *rejected);
+                batch.put(tables::STANDING, &room_key(reader.room(), key.as_bytes()), &standing.encode());
             }
             if batch.encoded_len() >= STEP {
                 self.commit(std::mem::replace(&mut batch, Batch::with_random_id(self.world()))).await?;

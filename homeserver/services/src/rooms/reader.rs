@@ -176,7 +176,7 @@ impl RoomReader {
 
     /// The standing of an event; `None` if it is not stored.
     pub fn standing(&self, key: EventKey) -> Result<Option<Standing>> {
-        match self.snapshot.get(tables::STANDING, key.as_bytes())? {
+        match self.snapshot.get(tables::STANDING, &room_key(self.room, key.as_bytes()))? {
             None => Ok(None),
             Some(bytes) => Standing::decode(&bytes).map(Some).ok_or_else(|| damaged("STANDING")),
         }

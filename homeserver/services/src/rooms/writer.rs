@@ -320,7 +320,8 @@ impl<'a> RoomWriter<'a> {
             self.write_relation(&pdu);
         }
         let standing = Standing::placed(fate, before, after, pdu.depth(), 0, Some(history));
-        self.batch.put(tables::STANDING, pdu.key().as_bytes(), &standing.encode());
+        let row = room_key(self.reader.room, pdu.key().as_bytes());
+        self.batch.put(tables::STANDING, &row, &standing.encode());
         self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours: false, old: true });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
@@ -346,7 +347,8 @@ impl<'a> RoomWriter<'a> {
         let stored = StoredEvent::encode(self.reader.room, pdu);
         self.batch.put(tables::PDUS, pdu.key().as_bytes(), stored.bytes());
         let standing = Standing::outlier(pdu.depth(), rejected);
-        self.batch.put(tables::STANDING, pdu.key().as_bytes(), &standing.encode());
+        let row = room_key(self.reader.room, pdu.key().as_bytes());
+        self.batch.put(tables::STANDING, &row, &standing.encode());
     }
 
     fn write_event(&mut self, pdu: &Pdu, before: Root, after: Root, fate: Fate) -> Result<()> {
@@ -356,7 +358,7 @@ impl<'a> RoomWriter<'a> {
         put_with_position(
             &mut self.batch,
             tables::STANDING,
-            key::Writer::new().id16(event.as_bytes()),
+            key::Writer::new().id16(room.as_bytes()).id16(event.as_bytes()),
             standing.encode(),
             Some(POSITION_OFFSET),
         );
