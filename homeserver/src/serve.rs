@@ -105,6 +105,9 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
         if let Err(error) = unfinished.finish_account_work().await {
             tracing::warn!(%error, "what earlier changes of accounts left to do could not be finished");
         }
+        if let Err(error) = unfinished.rooms.resume_sweeps().await {
+            tracing::warn!(%error, "a sweep of a room's old states could not be finished");
+        }
     });
     announce(loaded, &server_name, &data_dir, federation, &started, &store);
     let why = ends.wait().await;

@@ -81,6 +81,10 @@ tables! {
     ROOM_SERVERS = 58, Range, "room, server name" => "";
     /// Events before which some are missing here.
     GAPS = 59, Point, "room, event" => "";
+    /// Where the sweep of a room's nodes stands; whatever refers to nodes of the room names this row.
+    SWEEPS = 62, Range, "room" => "phase, epoch";
+    /// Nodes that a sweep found unused and is about to delete.
+    CONDEMNED = 63, Range, "room, hash" => "";
 
     // Federation: 70–79.
     /// What waits for a destination.

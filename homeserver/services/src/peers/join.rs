@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::rooms::memberships::{self, Change};
 use crate::rooms::reader::{Member, encode_member, room_key};
 use crate::rooms::standing::Fate;
+use crate::rooms::sweep::Epoch;
 use crate::rooms::{Membership, user_topic};
 use crate::tables;
 use federation::client::RequestError;
@@ -17,10 +18,15 @@ use state_res::room_version::RoomVersion;
 use state_res::sign::merge_signatures;
 use state_res::tree::{self, Root};
 use std::collections::{BTreeMap, HashMap};
-use storage::Batch;
+use std::time::Duration;
+use storage::{Batch, Outcome};
 
 /// Most servers asked for one join.
 const MAX_SERVERS: usize = 8;
+/// How often a join begins anew because the room's old states are swept meanwhile.
+const MAX_SWEEPS: usize = 20;
+/// For how long it waits before.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of one step of bulk work.
 const STEP: usize = 256 * 1024;
 
@@ -168,16 +174,43 @@ impl Peers {
         state: &[(state_res::ids::StateKeyId, EventKey)],
         known: &HashMap<EventKey, (Pdu, bool)>,
     ) -> Result<()> {
+        for _ in 0..MAX_SWEEPS {
+            if self.try_enter(room_id, version, join, state, known).await? {
+                return Ok(());
+            }
+            self.world().sleep(SWEEP_PAUSE).await;
+        }
+        Err(Error::new(503, "M_UNKNOWN", format!("The old states of {room_id} are being swept; try again.")))
+    }
+
+    /// [`Self::enter`]; `false` if a sweep may have taken what was written for litter, or would.
+    async fn try_enter(
+        &self,
+        room_id: &str,
+        version: RoomVersion,
+        join: &Pdu,
+        state: &[(state_res::ids::StateKeyId, EventKey)],
+        known: &HashMap<EventKey, (Pdu, bool)>,
+    ) -> Result<bool> {
         let room = RoomKey::of(room_id);
         let reader = self.rooms.reader(room);
         let (before, nodes) = tree::insert(&reader, Root::EMPTY, state)?;
         let is_new = reader.head()?.is_none();
         // Bulk work in steps; none of it shows before the head does, and a join that breaks off leaves rows that the next one overwrites.
-        let mut batch = Batch::with_random_id(self.world());
+        let epoch = Epoch::read(reader.snapshot(), room)?;
+        if epoch.is_condemned() {
+            return Ok(false);
+        }
+        let step = || {
+            let mut batch = Batch::with_random_id(self.world());
+            epoch.require(&mut batch);
+            batch
+        };
+        let mut batch = step();
         for (hash, bytes) in nodes {
             batch.put(tables::NODES, &room_key(room, hash.as_bytes()), &bytes);
-            if batch.encoded_len() >= STEP {
-                self.commit(std::mem::replace(&mut batch, Batch::with_random_id(self.world()))).await?;
+            if batch.encoded_len() >= STEP && !self.commit_in_epoch(std::mem::replace(&mut batch, step())).await? {
+                return Ok(false);
             }
         }
         if is_new {
@@ -193,21 +226,24 @@ impl Peers {
                 if membership == Membership::Join {
                     *counts.entry(crate::names::server_of(user_id).unwrap_or_default().to_owned()).or_default() += 1;
                 }
-                if batch.encoded_len() >= STEP {
-                    self.commit(std::mem::replace(&mut batch, Batch::with_random_id(self.world()))).await?;
+                if batch.encoded_len() >= STEP && !self.commit_in_epoch(std::mem::replace(&mut batch, step())).await? {
+                    return Ok(false);
                 }
             }
             for (server, count) in counts {
                 batch.put(tables::ROOM_SERVERS, &room_key(room, server.as_bytes()), &count.to_be_bytes());
             }
         }
-        if !batch.is_empty() {
-            self.commit(batch).await?;
+        if !batch.is_empty() && !self.commit_in_epoch(batch).await? {
+            return Ok(false);
         }
         self.rooms
             .write_new(room_id, version, |writer| {
+                if Epoch::read(writer.reader.snapshot(), room)? != epoch {
+                    return Ok(false);
+                }
                 if writer.reader.standing(join.key())?.is_some_and(|standing| !standing.is_outlier()) {
-                    return Ok(());
+                    return Ok(true);
                 }
                 if is_new && writer.head.version == 0 {
                     writer.assume_state(before);
@@ -222,10 +258,20 @@ impl Peers {
                 }
                 let row = room_key(room, join.key().as_bytes());
                 writer.batch().put(tables::GAPS, &row, b"");
-                writer.place(join.clone(), before, fate, false)
+                writer.place(join.clone(), before, fate, false)?;
+                Ok(true)
             })
             .await
-            .map(|((), _)| ())
+            .map(|(entered, _)| entered)
+    }
+
+    /// Commits a step that names the room's sweep epoch; `false` if a sweep came between.
+    async fn commit_in_epoch(&self, batch: Batch) -> Result<bool> {
+        match self.rooms.deps().store.commit(batch).await {
+            Outcome::Committed(_) => Ok(true),
+            Outcome::Conflict(_) => Ok(false),
+            Outcome::Unknown(cause) => Err(cause.into()),
+        }
     }
 
     /// Ends an invite or knock to a room of which we hold no state: tells a server in the room, and forgets it here even if none answers.

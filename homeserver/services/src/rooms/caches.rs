@@ -86,6 +86,14 @@ impl Caches {
         self.nodes.lock().get(&(room, *hash)).cloned()
     }
 
+    /// Forgets nodes that are no longer stored.
+    pub fn forget_nodes(&self, room: RoomKey, hashes: &[NodeHash]) {
+        let mut nodes = self.nodes.lock();
+        for hash in hashes {
+            nodes.pop(&(room, *hash));
+        }
+    }
+
     /// Remembers a node.
     pub fn put_node(&self, room: RoomKey, hash: NodeHash, bytes: Bytes) {
         self.nodes.lock().put((room, hash), bytes);

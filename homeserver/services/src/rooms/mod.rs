@@ -21,6 +21,7 @@ pub mod redaction;
 pub mod relations;
 pub mod send;
 pub mod standing;
+pub mod sweep;
 pub mod timeline;
 pub mod visibility;
 pub mod writer;
@@ -43,6 +44,7 @@ use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::SigningKey;
 use state_res::tree::NodeHash;
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use storage::{Outcome, Position, Snapshot, Store, Topic};
@@ -66,6 +68,8 @@ pub struct RoomDeps {
     pub activity: activity::Activity,
     /// The rooms of users who sync.
     pub user_rooms: activity::UserRooms,
+    /// Rooms that are being swept.
+    sweeping: Mutex<BTreeSet<RoomKey>>,
     /// Local users' profiles.
     pub profiles: Arc<dyn Profiles>,
     signing_key: ArcSwap<SigningKey>,
@@ -171,6 +175,7 @@ impl Rooms {
                 caches: Arc::new(Caches::default()),
                 activity: activity::Activity::of(tables::TIMELINE),
                 user_rooms: activity::UserRooms::default(),
+                sweeping: Mutex::default(),
                 profiles,
                 signing_key: ArcSwap::from_pointee(signing_key),
             }),

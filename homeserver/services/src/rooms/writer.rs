@@ -84,6 +84,8 @@ pub struct RoomWriter<'a> {
     batch: Batch,
     ordinal: u16,
     events: Vec<Placed>,
+    /// States that the batch refers to.
+    roots: BTreeSet<Root>,
     /// Servers to which our events go, beside those joined before or after.
     extra_destinations: BTreeSet<String>,
     waits: bool,
@@ -143,6 +145,7 @@ impl<'a> RoomWriter<'a> {
             batch: Batch::with_random_id(&deps.world),
             ordinal: 0,
             events: Vec::new(),
+            roots: BTreeSet::new(),
             extra_destinations: BTreeSet::new(),
             waits: false,
             users: Vec::new(),
@@ -302,6 +305,7 @@ impl<'a> RoomWriter<'a> {
             let roots: Vec<Root> = self.head.extremities.iter().map(|one| one.after).collect();
             self.head.root = self.resolve(&roots)?;
         }
+        self.roots.extend([before, after]);
         self.write_event(&pdu, before, after, fate)?;
         self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours, old: false });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
@@ -314,6 +318,7 @@ impl<'a> RoomWriter<'a> {
         self.reader.new_events.insert(pdu.key(), pdu.clone());
         self.reader.new_rejected.insert(pdu.key(), fate == Fate::Rejected);
         let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
+        self.roots.extend([before, after]);
         if fate == Fate::Accepted {
             let row = room_key(self.reader.room, history.as_bytes());
             self.batch.put(tables::HISTORY, &row, pdu.key().as_bytes());
@@ -429,6 +434,9 @@ impl<'a> RoomWriter<'a> {
                 self.batch.put(tables::ROOM_IDS, room.as_bytes(), &value);
             }
         };
+        self.roots.insert(self.head.root);
+        self.roots.extend(self.head.extremities.iter().map(|extremity| extremity.after));
+        super::sweep::guard(&self.reader, std::mem::take(&mut self.roots), &mut self.batch)?;
         self.head.version += 1;
         let head_bytes = Bytes::from(self.head.encode());
         self.batch.put(tables::HEAD, room.as_bytes(), &head_bytes);

@@ -1,0 +1,113 @@
+//! The row of table `SWEEPS`: in which phase a room's sweep is, and the epoch that batches name.
+
+use crate::error::{Error, Result};
+use crate::tables;
+use bytes::Bytes;
+use state_res::ids::RoomKey;
+use storage::{Batch, Precondition, Snapshot, Version};
+
+/// How far a sweep has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// None is under way.
+    Idle = 0,
+    /// Nodes are being put on the list.
+    Condemning = 1,
+    /// The list is complete; writers take from it what they need, and the rest goes.
+    Condemned = 2,
+}
+
+/// A row: `phase, epoch (8)`. A room that was never swept has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    bytes: Option<Bytes>,
+    phase: Phase,
+}
+
+impl Row {
+    /// The row with this phase and epoch.
+    pub(super) fn new(phase: Phase, epoch: [u8; 8]) -> Self {
+        let mut bytes = vec![phase as u8];
+        bytes.extend_from_slice(&epoch);
+        Self { bytes: Some(bytes.into()), phase }
+    }
+
+    /// The row of a room.
+    pub(super) fn read(snapshot: &Snapshot, room: RoomKey) -> Result<Self> {
+        Self::decode(snapshot.get(tables::SWEEPS, room.as_bytes())?)
+    }
+
+    fn decode(bytes: Option<Bytes>) -> Result<Self> {
+        let phase = match bytes.as_deref() {
+            None | Some([0, ..]) => Phase::Idle,
+            Some([1, ..]) => Phase::Condemning,
+            Some([2, ..]) => Phase::Condemned,
+            Some(_) => {
+                return Err(Error::internal("a row of table SWEEPS cannot be read: the data directory is damaged"));
+            }
+        };
+        Ok(Self { bytes, phase })
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The value; empty where there is no row.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or_default()
+    }
+
+    /// Lets a batch apply only while the row is this one.
+    pub(super) fn require(&self, room: RoomKey, batch: &mut Batch) {
+        batch.require(&match &self.bytes {
+            None => Precondition::absent(tables::SWEEPS, room.as_bytes()),
+            Some(bytes) => Precondition::version(tables::SWEEPS, room.as_bytes(), Version::of(bytes)),
+        });
+    }
+}
+
+/// Rooms whose sweep is not finished.
+pub(super) fn unfinished(snapshot: &Snapshot) -> Result<Vec<RoomKey>> {
+    let mut rooms = Vec::new();
+    for row in snapshot.scan_prefix(tables::SWEEPS, b"") {
+        let (key, value) = row?;
+        let room: [u8; 16] = key.as_ref().try_into().map_err(Error::internal)?;
+        if Row::decode(Some(value))?.phase() != Phase::Idle {
+            rooms.push(RoomKey::from_bytes(room));
+        }
+    }
+    Ok(rooms)
+}
+
+/// A room's sweep epoch at a snapshot.
+///
+/// What is written in several batches and becomes visible with the last of them (the nodes of a state that a join brings) begins
+/// only while nothing is condemned, and names the epoch in each: a conflict, or another epoch in the end, means that a sweep came
+/// between and may have taken the first for litter, so that all of them have to be written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    room: RoomKey,
+    row: Row,
+}
+
+impl Epoch {
+    /// The epoch of a room.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn read(snapshot: &Snapshot, room: RoomKey) -> Result<Self> {
+        Ok(Self { room, row: Row::read(snapshot, room)? })
+    }
+
+    /// Lets a batch apply only in this epoch.
+    pub fn require(&self, batch: &mut Batch) {
+        self.row.require(self.room, batch);
+    }
+
+    /// Whether nodes are condemned in this epoch.
+    #[must_use]
+    pub fn is_condemned(&self) -> bool {
+        self.row.phase() == Phase::Condemned
+    }
+}
