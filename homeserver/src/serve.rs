@@ -101,7 +101,7 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
         services.start_federation();
     }
     let unfinished = Arc::clone(&services);
-    world.spawn("account work", async move {
+    world.spawn("unfinished work", async move {
         if let Err(error) = unfinished.finish_account_work().await {
             tracing::warn!(%error, "what earlier changes of accounts left to do could not be finished");
         }
