@@ -6,7 +6,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
-use state_res::tree::NodeHash;
+use state_res::tree::{NodeHash, Root};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,12 +16,25 @@ const PARSED_EVENTS: usize = 2_000;
 const STORED_EVENTS: usize = 4_000;
 /// Nodes of state trees.
 const NODES: usize = 8_000;
+/// Rooms whose members' numbers are kept.
+const COUNTED_ROOMS: usize = 2_000;
+
+/// How many users a state has joined and invited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemberCounts {
+    /// Joined members.
+    pub joined: u64,
+    /// Invited members.
+    pub invited: u64,
+}
 
 /// Caches shared by all rooms.
 pub struct Caches {
     parsed: Mutex<LruCache<EventKey, Pdu>>,
     stored: Mutex<LruCache<EventKey, StoredEvent>>,
     nodes: Mutex<LruCache<(RoomKey, NodeHash), Bytes>>,
+    /// The counts of each room's state of late.
+    counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
     redactions: AtomicU64,
 }
 
@@ -32,6 +45,7 @@ impl Default for Caches {
             parsed: Mutex::new(LruCache::new(cache(PARSED_EVENTS))),
             stored: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
             nodes: Mutex::new(LruCache::new(cache(NODES))),
+            counts: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
             redactions: AtomicU64::new(0),
         }
     }
@@ -97,5 +111,15 @@ impl Caches {
     /// Remembers a node.
     pub fn put_node(&self, room: RoomKey, hash: NodeHash, bytes: Bytes) {
         self.nodes.lock().put((room, hash), bytes);
+    }
+
+    /// The last state of a room whose members were counted, and their numbers.
+    pub fn counts(&self, room: RoomKey) -> Option<(Root, MemberCounts)> {
+        self.counts.lock().get(&room).copied()
+    }
+
+    /// Remembers the numbers of members of a room's state `root`.
+    pub fn put_counts(&self, room: RoomKey, root: Root, counts: MemberCounts) {
+        self.counts.lock().put(room, (root, counts));
     }
 }

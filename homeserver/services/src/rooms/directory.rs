@@ -1,6 +1,6 @@
 //! The published room directory of this server.
 
-use super::{Membership, RoomWriter, Rooms};
+use super::{RoomWriter, Rooms};
 use crate::error::{Error, Result};
 use crate::tables;
 use serde::Serialize;
@@ -115,8 +115,7 @@ impl Rooms {
             let event = reader.state_event(head.root, kind, "")?;
             Ok(event.and_then(|pdu| pdu.content().get(member).and_then(Value::as_str).map(str::to_owned)))
         };
-        let num_joined_members =
-            reader.members()?.iter().filter(|member| member.membership == Membership::Join).count() as u64;
+        let num_joined_members = reader.member_counts(head.root)?.joined;
         Ok(Some(PublicRoom {
             room_id: room_id.to_owned(),
             canonical_alias: text("m.room.canonical_alias", "alias")?,

@@ -1,6 +1,6 @@
 //! Reading rooms at a position: events, standings, state, members; and the room graph that `state-res` asks for.
 
-use super::caches::Caches;
+use super::caches::{Caches, MemberCounts};
 use super::head::Head;
 use super::record::StoredEvent;
 use super::standing::Standing;
@@ -236,6 +236,44 @@ impl RoomReader {
             .collect()
     }
 
+    /// How many members the current state, whose root is `root`, has joined and invited. Counts anew only in a room that it has not counted
+    /// of late; else it takes the last counts and what has changed since.
+    pub fn member_counts(&self, root: Root) -> Result<MemberCounts> {
+        let known = self.caches.counts(self.room);
+        if let Some((at, counts)) = known
+            && at == root
+        {
+            return Ok(counts);
+        }
+        let counts = match known.map(|(at, counts)| self.counts_since(at, counts, root)).transpose()?.flatten() {
+            Some(counts) => counts,
+            None => self.members()?.iter().fold(MemberCounts::default(), |mut counts, member| {
+                count(&mut counts, member.membership, 1);
+                counts
+            }),
+        };
+        self.caches.put_counts(self.room, root, counts);
+        Ok(counts)
+    }
+
+    /// The counts of `root`, from those of another state; `None` if that cannot be read any more.
+    fn counts_since(&self, from: Root, mut counts: MemberCounts, root: Root) -> Result<Option<MemberCounts>> {
+        let prefix = StateKeyId::type_prefix("m.room.member");
+        let changes = match tree::diff(self, from, root) {
+            Ok(changes) => changes,
+            Err(tree::TreeError::Missing(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        for change in changes.iter().filter(|change| change.key.as_bytes().starts_with(&prefix)) {
+            for (event, by) in [(change.left, -1), (change.right, 1)] {
+                if let Some(event) = event {
+                    count(&mut counts, Membership::of(&self.required(event)?), by);
+                }
+            }
+        }
+        Ok(Some(counts))
+    }
+
     /// The current root as of a position: what a client that had seen everything up to it knew.
     pub fn root_at(&self, position: Position) -> Result<Root> {
         let start = room_key(self.room, &[]);
@@ -258,6 +296,15 @@ impl RoomReader {
                 String::from_utf8(key.get(16..).unwrap_or_default().to_vec()).map_err(|_| damaged("ROOM_SERVERS"))
             })
             .collect()
+    }
+}
+
+/// One member more, or one less.
+fn count(counts: &mut MemberCounts, membership: Membership, by: i64) {
+    match membership {
+        Membership::Join => counts.joined = counts.joined.saturating_add_signed(by),
+        Membership::Invite => counts.invited = counts.invited.saturating_add_signed(by),
+        Membership::Leave | Membership::Ban | Membership::Knock => {}
     }
 }
 

@@ -279,15 +279,8 @@ fn heroes(reader: &RoomReader, root: Root, user_id: &str) -> Result<Vec<String>>
 
 /// `RoomSummary`.
 fn summary(reader: &RoomReader, root: Root, user_id: &str) -> Result<serde_json::Value> {
-    let (mut joined, mut invited) = (0_u64, 0_u64);
-    for member in reader.members()? {
-        match member.membership {
-            Membership::Join => joined += 1,
-            Membership::Invite => invited += 1,
-            _ => {}
-        }
-    }
-    let mut summary = json!({ "m.joined_member_count": joined, "m.invited_member_count": invited });
+    let counts = reader.member_counts(root)?;
+    let mut summary = json!({ "m.joined_member_count": counts.joined, "m.invited_member_count": counts.invited });
     let heroes = heroes(reader, root, user_id)?;
     if !heroes.is_empty() {
         summary["m.heroes"] = json!(heroes);
