@@ -16,15 +16,23 @@ use smallvec::SmallVec;
 
 use crate::{Position, Topic};
 
+/// Topics whose last position is known. With more, all are forgotten, and count as touched at the latest position.
+const KNOWN_TOPICS: usize = 32_768;
+
 /// Who waits for what.
-#[derive(Default)]
 pub(crate) struct Feed {
     registry: Mutex<Registry>,
 }
 
+type ByTopic<T> = HashMap<Topic, T, BuildHasherDefault<DefaultHasher>>;
+
 #[derive(Default)]
 struct Registry {
-    topics: HashMap<Topic, Vec<Place>, BuildHasherDefault<DefaultHasher>>,
+    topics: ByTopic<Vec<Place>>,
+    /// The last position that touched each topic, for those touched after `floor`.
+    last: ByTopic<Position>,
+    /// What is not in `last` was touched here at the latest.
+    floor: Position,
     /// Subscriptions by their number.
     subscribers: Vec<Option<Subscriber>>,
     free: Vec<u32>,
@@ -56,6 +64,11 @@ struct Waiting {
 }
 
 impl Feed {
+    /// The feed of a log that is at this position.
+    pub(crate) fn starting_at(position: Position) -> Self {
+        Self { registry: Mutex::new(Registry { floor: position, ..Registry::default() }) }
+    }
+
     /// Registers a subscription.
     pub(crate) fn subscribe(self: &Arc<Self>, topics: &[Topic]) -> Subscription {
         let waiter = Arc::new(Waiter::default());
@@ -68,26 +81,32 @@ impl Feed {
             u32::try_from(registry.subscribers.len() - 1).expect("fewer subscriptions than would fit into memory")
         });
         let mut places: SmallVec<[(Topic, u32); 2]> = SmallVec::with_capacity(topics.len());
+        let mut touched = 0;
         for (nth, topic) in (0..).zip(&topics) {
             let list = registry.topics.entry(*topic).or_default();
             places
                 .push((*topic, u32::try_from(list.len()).expect("as many entries as subscriptions' topics in memory")));
             list.push(Place { subscriber: number, nth });
+            touched = touched.max(registry.last.get(topic).copied().unwrap_or(registry.floor));
         }
         registry.subscribers[number as usize] = Some(Subscriber { waiter: waiter.clone(), topics: places });
         drop(registry);
-        Subscription { feed: self.clone(), number, waiter }
+        Subscription { feed: self.clone(), number, waiter, touched }
     }
 
     /// Wakes the subscribers of these topics.
     pub(crate) fn notify(&self, touched: impl Iterator<Item = (Topic, Position)>) {
         let mut wake: SmallVec<[(Arc<Waiter>, Position); 16]> = SmallVec::new();
         {
-            let registry = self.registry.lock();
-            if registry.topics.is_empty() {
-                return;
-            }
+            let mut registry = self.registry.lock();
+            let registry = &mut *registry;
             for (topic, position) in touched {
+                if registry.last.len() >= KNOWN_TOPICS {
+                    registry.floor = registry.last.values().copied().fold(registry.floor, Position::max);
+                    registry.last.clear();
+                }
+                let last = registry.last.entry(topic).or_default();
+                *last = position.max(*last);
                 for place in registry.topics.get(&topic).into_iter().flatten() {
                     if let Some(subscriber) = &registry.subscribers[place.subscriber as usize] {
                         wake.push((subscriber.waiter.clone(), position));
@@ -139,9 +158,15 @@ pub struct Subscription {
     feed: Arc<Feed>,
     number: u32,
     waiter: Arc<Waiter>,
+    touched: Position,
 }
 
 impl Subscription {
+    /// A position after which none of the topics had been touched when this subscription was made: what came later wakes it.
+    pub fn untouched_since(&self) -> Position {
+        self.touched
+    }
+
     /// Waits until a batch with one of the topics has been committed (or a volatile notification has been made) since the last
     /// call, or since subscribing. Gives the latest position of those; a snapshot taken now holds it. A wake can come for what a
     /// snapshot taken before already holds.

@@ -87,7 +87,7 @@ impl Shared {
             engine,
             tables,
             queue: Queue::new(),
-            feed: Arc::default(),
+            feed: Arc::new(Feed::starting_at(published.position())),
             counters: Counters::default(),
             published: RwLock::new(published),
             stopped: Mutex::default(),

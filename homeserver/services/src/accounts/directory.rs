@@ -61,7 +61,7 @@ impl Services {
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_RESULTS).min(MAX_RESULTS);
         let term = beginning(term, MAX_TERM_BYTES).trim().to_lowercase();
         let (rooms, searcher) = (self.rooms.clone(), UserKey::of(searcher));
-        let epoch = rooms.deps().caches.redactions();
+        let epoch = rooms.deps().caches.changes();
         let search = move |snapshot: &Snapshot| {
             let mut found = Found { term, users: Vec::new() };
             add_local_users(&mut found, snapshot)?;

@@ -1,5 +1,6 @@
 //! What rooms keep in memory: bounded, and only of things that never change once they are stored.
 
+use super::facts::Facts;
 use super::record::StoredEvent;
 use bytes::Bytes;
 use lru::LruCache;
@@ -8,12 +9,15 @@ use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
 use state_res::tree::{NodeHash, Root};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Parsed events kept for authorisation and resolution.
 const PARSED_EVENTS: usize = 2_000;
-/// Stored events kept for timelines.
+/// Stored events kept for timelines, and what is known about events.
 const STORED_EVENTS: usize = 4_000;
+/// Longer ones are not kept: memory stays bounded whatever people send.
+const LONGEST_STORED: usize = 8 * 1024;
 /// Nodes of state trees.
 const NODES: usize = 8_000;
 /// Rooms whose members' numbers are kept.
@@ -32,10 +36,11 @@ pub struct MemberCounts {
 pub struct Caches {
     parsed: Mutex<LruCache<EventKey, Pdu>>,
     stored: Mutex<LruCache<EventKey, StoredEvent>>,
+    facts: Mutex<LruCache<EventKey, Arc<Facts>>>,
     nodes: Mutex<LruCache<(RoomKey, NodeHash), Bytes>>,
     /// The counts of each room's state of late.
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
-    redactions: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl Default for Caches {
@@ -44,9 +49,10 @@ impl Default for Caches {
         Self {
             parsed: Mutex::new(LruCache::new(cache(PARSED_EVENTS))),
             stored: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
+            facts: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
             nodes: Mutex::new(LruCache::new(cache(NODES))),
             counts: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
-            redactions: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 }
@@ -57,16 +63,19 @@ impl Caches {
         self.parsed.lock().get(&key).cloned()
     }
 
-    /// How many redactions have replaced events' bytes. A reader notes it before it takes its snapshot; what it read is not
+    /// How many times events' bytes or facts have changed. A reader notes it before it takes its snapshot; what it read is not
     /// remembered if the number has grown since, or an event's old bytes might come back after their redaction.
-    pub fn redactions(&self) -> u64 {
-        self.redactions.load(Ordering::Acquire)
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
-    /// Remembers a parsed event that was read when [`Self::redactions`] was `epoch`.
+    /// Remembers a parsed event that was read when [`Self::changes`] was `epoch`.
     pub fn put_parsed(&self, pdu: &Pdu, epoch: u64) {
+        if pdu.canonical().len() > LONGEST_STORED {
+            return;
+        }
         let mut cache = self.parsed.lock();
-        if self.redactions() == epoch {
+        if self.changes() == epoch {
             cache.put(pdu.key(), pdu.clone());
         }
     }
@@ -76,22 +85,41 @@ impl Caches {
         self.stored.lock().get(&key).cloned()
     }
 
-    /// Remembers a stored event that was read when [`Self::redactions`] was `epoch`.
+    /// Remembers a stored event that was read when [`Self::changes`] was `epoch`.
     pub fn put_stored(&self, event: &StoredEvent, epoch: u64) {
+        if event.bytes().len() > LONGEST_STORED {
+            return;
+        }
         let mut cache = self.stored.lock();
-        if self.redactions() == epoch {
+        if self.changes() == epoch {
             cache.put(event.key(), event.clone());
         }
     }
 
-    /// Forgets events whose bytes were replaced by their redaction.
+    /// What is known about a placed event.
+    pub fn facts(&self, key: EventKey) -> Option<Arc<Facts>> {
+        self.facts.lock().get(&key).cloned()
+    }
+
+    /// Remembers facts that were read when [`Self::changes`] was `epoch`.
+    pub fn put_facts(&self, key: EventKey, facts: &Arc<Facts>, epoch: u64) {
+        let mut cache = self.facts.lock();
+        if self.changes() == epoch {
+            cache.put(key, Arc::clone(facts));
+        }
+    }
+
+    /// Forgets events whose bytes were replaced by their redaction, or whose [`Facts`] have changed. To be called once the change can be
+    /// read.
     pub fn forget_events(&self, keys: &[EventKey]) {
         let mut parsed = self.parsed.lock();
         let mut stored = self.stored.lock();
-        self.redactions.fetch_add(1, Ordering::AcqRel);
+        let mut facts = self.facts.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
         for key in keys {
             parsed.pop(key);
             stored.pop(key);
+            facts.pop(key);
         }
     }
 

@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::tables;
 use state_res::ids::{EventKey, UserKey};
 use std::io::Write as _;
-use storage::key;
 
 /// A user's device looking at a room's events.
 pub struct ClientView<'a> {
@@ -36,13 +35,16 @@ impl ClientView<'_> {
         if let Some(state_key) = event.state_key() {
             self.write_previous(&mut unsigned, event, &state_key, standing)?;
         }
-        if let Some(transaction) = self.transaction(event.key())? {
+        let facts = self.reader.facts(event.key())?;
+        if let Some(transaction) =
+            facts.as_ref().map(|facts| facts.transaction(self.user, self.device_id)).transpose()?.flatten()
+        {
             unsigned.extend_from_slice(b",\"transaction_id\":");
             write_json_string(&mut unsigned, &transaction);
         }
         if event.is_redacted() {
             self.write_redacted_because(&mut unsigned, event)?;
-        } else {
+        } else if facts.is_none_or(|facts| facts.related) {
             super::relations::write_bundle(&mut unsigned, self, event)?;
         }
         unsigned.push(b'}');
@@ -113,14 +115,5 @@ impl ClientView<'_> {
             redaction.write_client_event(out, self.room_id, None);
         }
         Ok(())
-    }
-
-    fn transaction(&self, event: EventKey) -> Result<Option<String>> {
-        let Some(row) = self.reader.snapshot().get(tables::EVENT_TRANSACTIONS, event.as_bytes())? else {
-            return Ok(None);
-        };
-        let mut row = key::Reader::new(&row);
-        let same = row.id16()? == *self.user.as_bytes() && row.str()? == self.device_id;
-        Ok(if same { Some(row.str()?) } else { None })
     }
 }

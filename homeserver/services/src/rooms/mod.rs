@@ -9,6 +9,7 @@ pub mod caches;
 pub mod client_event;
 pub mod create;
 pub mod directory;
+pub mod facts;
 pub mod filter;
 pub mod head;
 pub mod history;
@@ -102,6 +103,7 @@ struct Committing {
     room: RoomKey,
     stored: Vec<record::StoredEvent>,
     replaced: Vec<EventKey>,
+    related: Vec<EventKey>,
     parsed: Vec<Pdu>,
     nodes: Vec<(NodeHash, Bytes)>,
     users: Vec<UserKey>,
@@ -111,10 +113,11 @@ impl Committing {
     fn finish(self, outcome: &Outcome) {
         if let Outcome::Committed(_) = outcome {
             let caches = &self.deps.caches;
-            if !self.replaced.is_empty() {
+            if !self.replaced.is_empty() || !self.related.is_empty() {
                 caches.forget_events(&self.replaced);
+                caches.forget_events(&self.related);
             }
-            let epoch = caches.redactions();
+            let epoch = caches.changes();
             for stored in &self.stored {
                 caches.put_stored(stored, epoch);
             }
@@ -192,11 +195,11 @@ impl Rooms {
     /// A reader of a room as it is now.
     #[must_use]
     pub fn reader(&self, room: RoomKey) -> RoomReader {
-        let epoch = self.deps.caches.redactions();
+        let epoch = self.deps.caches.changes();
         RoomReader::new(self.deps.store.snapshot(), room, Arc::clone(&self.deps.caches), epoch)
     }
 
-    /// A reader of a room at a snapshot that the caller holds. `epoch` is what [`Caches::redactions`] said before it was taken.
+    /// A reader of a room at a snapshot that the caller holds. `epoch` is what [`Caches::changes`] said before it was taken.
     #[must_use]
     pub fn reader_at(&self, snapshot: Snapshot, epoch: u64, room: RoomKey) -> RoomReader {
         RoomReader::new(snapshot, room, Arc::clone(&self.deps.caches), epoch)
@@ -308,6 +311,7 @@ impl Rooms {
                 room,
                 stored: prepared.stored,
                 replaced: prepared.replaced,
+                related: prepared.related,
                 parsed: prepared.parsed,
                 nodes: prepared.nodes,
                 users: prepared.users,

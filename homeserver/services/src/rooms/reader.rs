@@ -27,8 +27,8 @@ pub struct RoomReader {
     pub(super) new_events: HashMap<EventKey, Pdu>,
     /// Whether each of those was rejected.
     pub(super) new_rejected: HashMap<EventKey, bool>,
-    /// How many redactions the caches had seen when the snapshot was taken.
-    epoch: u64,
+    /// What [`Caches::changes`] said before the snapshot was taken.
+    pub(super) epoch: u64,
 }
 
 /// Membership of one user in a room's current state.

@@ -129,7 +129,13 @@ impl StoredEvent {
         self.bytes.slice(HEADER + self.id_length + 56..)
     }
 
+    /// A member's JSON text.
     fn member(&self, member: Member) -> Option<&str> {
+        std::str::from_utf8(self.member_bytes(member)?).ok()
+    }
+
+    /// The same, not looked at.
+    fn member_bytes(&self, member: Member) -> Option<&[u8]> {
         let at = HEADER + self.id_length + 8 * member as usize;
         let word = |at: usize| {
             u32::from_be_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]]) as usize
@@ -138,7 +144,7 @@ impl StoredEvent {
         if length == 0 {
             return None;
         }
-        std::str::from_utf8(self.canonical().get(start..start + length)?).ok()
+        self.canonical().get(start..start + length)
     }
 
     /// The `content` as JSON text.
@@ -156,8 +162,8 @@ impl StoredEvent {
     /// Whether the `type` is `wanted`, without allocating.
     #[must_use]
     pub fn is_type(&self, wanted: &str) -> bool {
-        let Some(text) = self.member(Member::Type) else { return false };
-        text.len() == wanted.len() + 2 && &text[1..text.len() - 1] == wanted
+        let Some(text) = self.member_bytes(Member::Type) else { return false };
+        text.len() == wanted.len() + 2 && &text[1..text.len() - 1] == wanted.as_bytes()
     }
 
     /// The `sender`.
@@ -175,7 +181,7 @@ impl StoredEvent {
     /// Whether this is a state event.
     #[must_use]
     pub fn is_state(&self) -> bool {
-        self.member(Member::StateKey).is_some()
+        self.member_bytes(Member::StateKey).is_some()
     }
 
     /// `origin_server_ts` in milliseconds; 0 if it is no number.
@@ -213,13 +219,13 @@ impl StoredEvent {
                 content.insert("redacts".to_owned(), target.as_str().into());
                 out.extend_from_slice(serde_json::Value::Object(content).to_string().as_bytes());
             }
-            _ => out.extend_from_slice(self.content_json().as_bytes()),
+            _ => out.extend_from_slice(self.member_bytes(Member::Content).unwrap_or(b"{}")),
         }
         out.extend_from_slice(b",\"event_id\":");
         write_json_string(out, self.event_id());
-        if let Some(ts) = self.member(Member::OriginServerTs) {
+        if let Some(ts) = self.member_bytes(Member::OriginServerTs) {
             out.extend_from_slice(b",\"origin_server_ts\":");
-            out.extend_from_slice(ts.as_bytes());
+            out.extend_from_slice(ts);
         }
         if let Some(target) = &redacts {
             out.extend_from_slice(b",\"redacts\":");
@@ -230,11 +236,11 @@ impl StoredEvent {
             write_json_string(out, room_id);
         }
         for (name, member) in [("sender", Member::Sender), ("state_key", Member::StateKey), ("type", Member::Type)] {
-            if let Some(text) = self.member(member) {
+            if let Some(text) = self.member_bytes(member) {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":");
-                out.extend_from_slice(text.as_bytes());
+                out.extend_from_slice(text);
             }
         }
         if let Some(unsigned) = unsigned {

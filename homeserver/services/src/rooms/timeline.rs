@@ -208,7 +208,7 @@ pub fn nearest(
 
 /// Whether events before this one are missing here.
 pub fn has_gap_before(reader: &RoomReader, event: EventKey) -> Result<bool> {
-    Ok(reader.snapshot().get(tables::GAPS, &room_key(reader.room(), event.as_bytes()))?.is_some())
+    Ok(reader.facts(event)?.is_some_and(|facts| facts.gap_before))
 }
 
 /// An event that `viewer` may see.

@@ -84,8 +84,8 @@ impl<'a> Viewer<'a> {
 
     /// Whether the user may see `event`. Outliers, rejected and soft-failed events are seen by nobody.
     pub fn may_see(&self, event: &StoredEvent) -> Result<bool> {
-        match self.reader.standing(event.key())? {
-            Some(standing) => self.may_see_at(event, &standing),
+        match self.reader.facts(event.key())? {
+            Some(facts) => self.may_see_at(event, &facts.standing),
             None => Ok(false),
         }
     }

@@ -89,6 +89,8 @@ pub struct RoomWriter<'a> {
     /// Servers to which our events go, beside those joined before or after.
     extra_destinations: BTreeSet<String>,
     waits: bool,
+    /// Events to which a placed one relates.
+    related: Vec<EventKey>,
     /// Local users whose memberships change.
     users: Vec<UserKey>,
 }
@@ -119,6 +121,8 @@ pub struct Prepared {
     pub stored: Vec<StoredEvent>,
     /// Events whose bytes were replaced.
     pub replaced: Vec<EventKey>,
+    /// Events to which a new one relates.
+    pub related: Vec<EventKey>,
     /// State events in parsed form, likewise for caches.
     pub parsed: Vec<Pdu>,
     /// Local users whose memberships change.
@@ -148,6 +152,7 @@ impl<'a> RoomWriter<'a> {
             roots: BTreeSet::new(),
             extra_destinations: BTreeSet::new(),
             waits: false,
+            related: Vec::new(),
             users: Vec::new(),
         }
     }
@@ -388,8 +393,10 @@ impl<'a> RoomWriter<'a> {
         };
         let mut value = pdu.key().as_bytes().to_vec();
         value.extend_from_slice(&key::Writer::new().str(kind).str(pdu.event_type()).finish());
-        let slot = key::Writer::new().id16(EventKey::of(parent).as_bytes()).position_slot().u16(self.ordinal);
+        let parent = EventKey::of(parent);
+        let slot = key::Writer::new().id16(parent.as_bytes()).position_slot().u16(self.ordinal);
         put_with_position(&mut self.batch, tables::RELATIONS, slot, value, None);
+        self.related.push(parent);
     }
 
     /// Turns what was placed into a batch.
@@ -451,6 +458,7 @@ impl<'a> RoomWriter<'a> {
             destinations,
             stored,
             replaced,
+            related: self.related,
             parsed: self.events.into_iter().map(|placed| placed.pdu).filter(Pdu::is_state).collect(),
             nodes: self.reader.new_nodes.into_iter().collect(),
             users: self.users,

@@ -163,31 +163,40 @@ impl Syncs {
         }
         loop {
             let mut changes = store.subscribe(&self.topics(user)?);
+            // Most long polls come back right after the last answer, and there is nothing to look for: what comes later wakes.
+            let mut nothing_new = self.nothing_new(since, changes.untouched_since());
             // Subscribed to the rooms as they were a moment ago; a change of rooms wakes by the user's own topic.
             loop {
-                let answer = self.answer(request, user, since)?;
-                if !answer.is_empty {
-                    return Ok(answer.json);
+                if !std::mem::take(&mut nothing_new) {
+                    let answer = self.answer(request, user, since)?;
+                    if !answer.is_empty || world.monotonic() >= deadline {
+                        return Ok(answer.json);
+                    }
                 }
                 let left = deadline.saturating_sub(world.monotonic());
-                if left.is_zero() {
-                    return Ok(answer.json);
-                }
-                tokio::select! {
+                let woken = tokio::select! {
                     biased;
-                    () = self.stopping.cancelled() => return Ok(answer.json),
-                    changed = world.timeout(left, changes.changed()) => {
-                        if changed.is_err() {
-                            // One last look, so that the token is as fresh as can be.
-                            return self.answer(request, user, since).map(|answer| answer.json);
-                        }
-                    }
+                    () = self.stopping.cancelled() => false,
+                    changed = world.timeout(left, changes.changed()) => changed.is_ok(),
+                };
+                if !woken {
+                    // One last look, so that the token is as fresh as can be.
+                    return self.answer(request, user, since).map(|answer| answer.json);
                 }
                 if self.rooms_changed(user, since)? {
                     break;
                 }
             }
         }
+    }
+
+    /// Whether a client that has this token has all there is, where nothing it follows has been touched after `untouched_since`.
+    fn nothing_new(&self, since: Option<SyncToken>, untouched_since: Position) -> bool {
+        since.is_some_and(|since| {
+            since.position >= untouched_since
+                && since.to_device >= since.position
+                && since.volatile >= self.ephemeral.serial()
+        })
     }
 
     /// Whether the user's memberships changed since the token, so that other topics matter.
@@ -212,7 +221,7 @@ impl Syncs {
     fn answer(&self, request: &SyncRequest, user: UserKey, since: Option<SyncToken>) -> Result<Answer> {
         let deps = self.rooms.deps();
         let volatile = self.ephemeral.serial();
-        let redactions = deps.caches.redactions();
+        let changes = deps.caches.changes();
         let epoch = deps.user_rooms.epoch();
         let snapshot = deps.store.snapshot();
         let until = snapshot.position();
@@ -243,7 +252,7 @@ impl Syncs {
             if !request.filter.room.wants(&row.room_id) {
                 continue;
             }
-            let reader = self.rooms.reader_at(snapshot.clone(), redactions, row.room);
+            let reader = self.rooms.reader_at(snapshot.clone(), changes, row.room);
             let (list, json) = match row.membership {
                 Membership::Join => {
                     let data = match since {

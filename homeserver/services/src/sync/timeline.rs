@@ -117,8 +117,8 @@ pub(super) fn latest(
 fn load(reader: &RoomReader, value: &[u8]) -> Result<(StoredEvent, Standing)> {
     let damaged = || Error::internal("a row of a timeline cannot be read: the data directory is damaged");
     let key = EventKey::from_bytes(value.get(..16).and_then(|key| key.try_into().ok()).ok_or_else(damaged)?);
-    let standing = reader.standing(key)?.ok_or_else(damaged)?;
-    Ok((reader.required_stored(key)?, standing))
+    let facts = reader.facts(key)?.ok_or_else(damaged)?;
+    Ok((reader.required_stored(key)?, facts.standing.clone()))
 }
 
 fn place(key: &[u8]) -> Result<(Position, u16)> {
