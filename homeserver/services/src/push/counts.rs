@@ -5,12 +5,14 @@
 
 use super::Push;
 use crate::error::Result;
+use crate::rooms::head::Head;
 use crate::rooms::reader::room_key;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader};
 use crate::sync::{Unread, UnreadCounts};
 use crate::tables;
 use futures::FutureExt;
+use ruma_common::OwnedRoomId;
 use ruma_common::power_levels::NotificationPowerLevels;
 use ruma_common::push::{
     Action, FlattenedJson, HighlightTweakValue, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset, Tweak,
@@ -19,6 +21,7 @@ use ruma_common::serde::Raw;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use state_res::ids::{EventKey, UserKey};
+use state_res::tree::Root;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::{Position, Snapshot};
@@ -38,6 +41,14 @@ pub(super) struct Counted {
     upto: Position,
     /// Notifications and highlights by thread; `None` for the main timeline.
     threads: BTreeMap<Option<String>, (u64, u64)>,
+}
+
+/// A room in one state, as push rules see it.
+pub(super) struct RoomContext {
+    root: Root,
+    room_id: OwnedRoomId,
+    members: u32,
+    power_levels: Option<PushConditionPowerLevelsCtx>,
 }
 
 impl UnreadCounts for Push {
@@ -183,29 +194,43 @@ impl Push {
         Ok(None)
     }
 
-    /// The room as rules see it; `None` for ids that the rules' library does not take.
+    /// The room as rules see it for one user; `None` for ids that the rules' library does not take.
     fn context(&self, reader: &RoomReader, user_id: &str) -> Result<Option<PushConditionRoomCtx>> {
         let Some(head) = reader.head()? else { return Ok(None) };
-        let Some(create) = reader.state_event(head.root, "m.room.create", "")? else { return Ok(None) };
-        let (Ok(room_id), Ok(user)) = (create.room_id().try_into(), user_id.try_into()) else { return Ok(None) };
-        let mut members = 0_u32;
-        for row in reader.snapshot().scan_prefix(tables::ROOM_SERVERS, reader.room().as_bytes()) {
-            members = members.saturating_add(row?.1.as_ref().try_into().map_or(0, u32::from_be_bytes));
-        }
+        let Some(room) = self.room_context(reader, &head)? else { return Ok(None) };
+        let Ok(user) = user_id.try_into() else { return Ok(None) };
         let member = reader.state_event(head.root, "m.room.member", user_id)?;
         let name = member
             .as_ref()
             .and_then(|pdu| pdu.content().get("displayname")?.as_str())
             .map_or_else(|| crate::names::localpart_of(user_id).unwrap_or_default().to_owned(), str::to_owned);
-        let mut context = PushConditionRoomCtx::new(room_id, members.into(), user, name);
-        context.power_levels = power_levels(reader, head.root, head.room_version, &create)?;
+        let mut context = PushConditionRoomCtx::new(room.room_id.clone(), room.members.into(), user, name);
+        context.power_levels.clone_from(&room.power_levels);
+        Ok(Some(context))
+    }
+
+    /// What is the same for all users of the room.
+    fn room_context(&self, reader: &RoomReader, head: &Head) -> Result<Option<Arc<RoomContext>>> {
+        let known = self.contexts.lock().get(&reader.room()).cloned();
+        if let Some(known) = known.filter(|known| known.root == head.root) {
+            return Ok(Some(known));
+        }
+        let Some(create) = reader.state_event(head.root, "m.room.create", "")? else { return Ok(None) };
+        let Ok(room_id) = create.room_id().try_into() else { return Ok(None) };
+        let context = Arc::new(RoomContext {
+            root: head.root,
+            room_id,
+            members: u32::try_from(reader.member_counts(head.root)?.joined).unwrap_or(u32::MAX),
+            power_levels: power_levels(reader, head.root, head.room_version, &create)?,
+        });
+        self.contexts.lock().put(reader.room(), Arc::clone(&context));
         Ok(Some(context))
     }
 }
 
 fn power_levels(
     reader: &RoomReader,
-    root: state_res::tree::Root,
+    root: Root,
     version: state_res::room_version::RoomVersion,
     create: &state_res::pdu::Pdu,
 ) -> Result<Option<PushConditionPowerLevelsCtx>> {

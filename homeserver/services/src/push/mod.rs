@@ -6,7 +6,7 @@ mod rules;
 pub use rules::RuleChange;
 
 use crate::ephemeral::Ephemeral;
-use counts::Counted;
+use counts::{Counted, RoomContext};
 use lru::LruCache;
 use parking_lot::Mutex;
 use ruma_common::push::{FlattenedJson, Ruleset};
@@ -19,6 +19,8 @@ use storage::{Store, Version};
 const RULESETS: usize = 1_000;
 /// Pairs of user and room whose counts are remembered.
 const COUNTS: usize = 20_000;
+/// Rooms kept in the form that rules are applied in.
+const CONTEXTS: usize = 1_000;
 /// Events kept in the form that rules are applied to.
 const FLATTENED: usize = 128;
 
@@ -31,6 +33,7 @@ pub struct Push {
     ephemeral: Ephemeral,
     rulesets: Mutex<LruCache<UserKey, Rules>>,
     counts: Mutex<LruCache<(UserKey, RoomKey), Counted>>,
+    contexts: Mutex<LruCache<RoomKey, Arc<RoomContext>>>,
     flattened: Mutex<LruCache<EventKey, Arc<FlattenedJson>>>,
 }
 
@@ -44,6 +47,7 @@ impl Push {
             ephemeral,
             rulesets: Mutex::new(LruCache::new(size(RULESETS))),
             counts: Mutex::new(LruCache::new(size(COUNTS))),
+            contexts: Mutex::new(LruCache::new(size(CONTEXTS))),
             flattened: Mutex::new(LruCache::new(size(FLATTENED))),
         }
     }

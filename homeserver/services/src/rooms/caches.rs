@@ -11,6 +11,7 @@ use state_res::tree::{NodeHash, Root};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use storage::Position;
 
 /// Parsed events kept for authorisation and resolution.
 const PARSED_EVENTS: usize = 2_000;
@@ -20,8 +21,16 @@ const STORED_EVENTS: usize = 4_000;
 const LONGEST_STORED: usize = 8 * 1024;
 /// Nodes of state trees.
 const NODES: usize = 8_000;
-/// Rooms whose members' numbers are kept.
+/// Rooms whose current root and numbers of members are kept.
 const COUNTED_ROOMS: usize = 2_000;
+
+/// A root that was a room's current one throughout a stretch of the log, both ends included.
+#[derive(Debug, Clone, Copy)]
+struct KnownRoot {
+    root: Root,
+    from: Position,
+    to: Position,
+}
 
 /// How many users a state has joined and invited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,6 +47,8 @@ pub struct Caches {
     stored: Mutex<LruCache<EventKey, StoredEvent>>,
     facts: Mutex<LruCache<EventKey, Arc<Facts>>>,
     nodes: Mutex<LruCache<(RoomKey, NodeHash), Bytes>>,
+    /// Which state each room had, and from where to where in the log.
+    roots: Mutex<LruCache<RoomKey, KnownRoot>>,
     /// The counts of each room's state of late.
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
     changes: AtomicU64,
@@ -51,6 +62,7 @@ impl Default for Caches {
             stored: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
             facts: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
             nodes: Mutex::new(LruCache::new(cache(NODES))),
+            roots: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
             counts: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
             changes: AtomicU64::new(0),
         }
@@ -139,6 +151,20 @@ impl Caches {
     /// Remembers a node.
     pub fn put_node(&self, room: RoomKey, hash: NodeHash, bytes: Bytes) {
         self.nodes.lock().put((room, hash), bytes);
+    }
+
+    /// The root that was current at a position, if that is known.
+    pub fn root_at(&self, room: RoomKey, position: Position) -> Option<Root> {
+        let known = self.roots.lock().get(&room).copied()?;
+        (known.from..=known.to).contains(&position).then_some(known.root)
+    }
+
+    /// Remembers that `root` became current at `from` and was so at `to`. What the log holds up to a position never changes.
+    pub fn put_root(&self, room: RoomKey, root: Root, from: Position, to: Position) {
+        let mut roots = self.roots.lock();
+        if roots.peek(&room).is_none_or(|known| known.to < to) {
+            roots.put(room, KnownRoot { root, from, to });
+        }
     }
 
     /// The last state of a room whose members were counted, and their numbers.

@@ -276,15 +276,22 @@ impl RoomReader {
 
     /// The current root as of a position: what a client that had seen everything up to it knew.
     pub fn root_at(&self, position: Position) -> Result<Root> {
+        if let Some(root) = self.caches.root_at(self.room, position) {
+            return Ok(root);
+        }
         let start = room_key(self.room, &[]);
         let end = room_key(self.room, &position.saturating_add(1).to_be_bytes());
-        match self.snapshot.scan_rev(tables::ROOTS, start..end).next() {
-            None => Ok(Root::EMPTY),
+        let (root, from) = match self.snapshot.scan_rev(tables::ROOTS, start..end).next() {
+            None => (Root::EMPTY, 0),
             Some(row) => {
-                let bytes: [u8; 16] = row?.1.as_ref().try_into().map_err(|_| damaged("ROOTS"))?;
-                Ok(Root::from_bytes(bytes))
+                let (key, value) = row?;
+                let root: [u8; 16] = value.as_ref().try_into().map_err(|_| damaged("ROOTS"))?;
+                let from = key.get(16..24).and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| damaged("ROOTS"))?;
+                (Root::from_bytes(root), Position::from_be_bytes(from))
             }
-        }
+        };
+        self.caches.put_root(self.room, root, from, position.min(self.snapshot.position()));
+        Ok(root)
     }
 
     /// Names of the servers with joined members.

@@ -294,7 +294,8 @@ impl Syncs {
         one_time.entry("signed_curve25519".to_owned()).or_insert(0);
         let next = SyncToken { position: until, volatile, to_device: to_device_until };
 
-        let mut json = Vec::with_capacity(1024);
+        let rooms: usize = lists.iter().map(|(_, body, _)| body.len()).sum();
+        let mut json = Vec::with_capacity(rooms + 1024);
         json.extend_from_slice(b"{\"next_batch\":");
         write_json_string(&mut json, &next.encode(deps.store.incarnation()));
         let mut is_empty = true;
