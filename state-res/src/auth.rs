@@ -45,7 +45,7 @@ pub use self::switches::{counting_rules, without_rule};
 pub use self::{
     auth_events::{Cited, check_auth_events, check_authoriser_signature},
     power_levels::{Level, Malformed, PowerLevel, PowerLevels},
-    rule::rule_numbers,
+    rule::{rule_clause, rule_numbers},
     selection::{auth_types, state_needed},
     views::{JoinRule, Membership, creators, is_creator},
 };

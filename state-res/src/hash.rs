@@ -16,6 +16,7 @@ use crate::{
     pdu::numbers_of,
     redact::{self, Signatures},
     room_version::RoomVersion,
+    switches::{Clause, on},
 };
 
 /// Unpadded Base64 that also reads padded text (appendices, "Unpadded Base64"), and does not mind unused bits at the end,
@@ -87,7 +88,7 @@ pub(crate) fn content_hash_of_canonical(canonical: &[u8]) -> [u8; 32] {
         }
     };
     for member in Members::of(canonical) {
-        if matches!(member.name, b"hashes" | b"signatures" | b"unsigned") {
+        if matches!(member.name, b"signatures" | b"unsigned") || (member.name == b"hashes" && on(Clause::ContentHash)) {
             flush(piece.take());
         } else {
             piece = Some((piece.map_or(member.start, |(start, _)| start), member.end));

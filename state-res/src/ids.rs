@@ -219,6 +219,7 @@ mod tests {
     }
 
     /// Appendices, "Server Name": its examples, and near misses.
+    // clause: E2.6
     #[test]
     fn server_names() {
         for good in [
@@ -238,6 +239,7 @@ mod tests {
     }
 
     /// Appendices, "Historical User IDs": servers accept what they would not hand out.
+    // clause: E2.6
     #[test]
     fn user_ids() {
         for good in ["@a:x", "@:x", "@ü b\n:x.org:80", "@A:[::1]:1"] {

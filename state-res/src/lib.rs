@@ -25,4 +25,8 @@ pub mod resolve;
 pub mod room_version;
 pub mod sign;
 pub mod steps;
+#[cfg(feature = "rule-switches")]
+pub mod switches;
+#[cfg(not(feature = "rule-switches"))]
+mod switches;
 pub mod tree;

@@ -26,6 +26,7 @@ use crate::{
     ids::EventKey,
     redact::{self, Signatures},
     room_version::RoomVersion,
+    switches::{Clause, format, on},
 };
 
 /// The largest event in bytes of canonical JSON, signatures included (client-server API, "Size limits").
@@ -72,7 +73,7 @@ impl Pdu {
     /// The text is not JSON, not an event of this version's format, or exceeds a limit. [`PduError::errcode`] gives the
     /// specification's error code.
     pub fn parse(version: RoomVersion, json: &[u8]) -> Result<Self, PduError> {
-        if json.len() > MAX_PDU_TEXT_BYTES {
+        if json.len() > MAX_PDU_TEXT_BYTES && format(Clause::TextSize) {
             return Err(PduError::TooLarge { bytes: json.len(), max: MAX_PDU_TEXT_BYTES });
         }
         let document = Document::parse(json)?;
@@ -80,7 +81,8 @@ impl Pdu {
             return Err(PduError::NotAnObject);
         }
         let mut canonical = Vec::with_capacity(json.len() + layout::TAIL_BYTES);
-        let unsigned = document.write_object(Document::ROOT, Some("unsigned"), numbers_of(version), &mut canonical)?;
+        let apart = if on(Clause::UnsignedApart) { Some("unsigned") } else { None };
+        let unsigned = document.write_object(Document::ROOT, apart, numbers_of(version), &mut canonical)?;
         let mut unsigned_json = Vec::new();
         if let Some(node) = unsigned {
             document.write(node, Numbers::Lenient, &mut unsigned_json)?;
@@ -308,7 +310,7 @@ impl Pdu {
     /// The SHA-256 of the redacted event without signatures: the specification's reference hash.
     #[must_use]
     pub fn reference_hash(&self) -> [u8; 32] {
-        hash::sha256(&self.signed_bytes())
+        if on(Clause::ReferenceHash) { hash::sha256(&self.signed_bytes()) } else { hash::sha256(self.canonical()) }
     }
 
     /// The event with everything removed that redaction removes. It has the same event id, and no `unsigned`.
@@ -382,7 +384,9 @@ impl fmt::Debug for Pdu {
 /// How numbers in events of this version are treated.
 #[must_use]
 pub(crate) fn numbers_of(version: RoomVersion) -> Numbers {
-    if version.rules().strict_canonical_json { Numbers::Strict } else { Numbers::Lenient }
+    let strict =
+        if version.rules().strict_canonical_json { on(Clause::StrictNumbers) } else { !on(Clause::LenientNumbers) };
+    if strict { Numbers::Strict } else { Numbers::Lenient }
 }
 
 /// The event ids in a list of references: plain strings, or pairs whose first element is one.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     canonical_json::{Members, is_object},
     room_version::{RedactionRules, RoomVersion},
+    switches::{Clause, on},
 };
 
 /// Whether [`redact_canonical`] keeps `signatures`.
@@ -61,12 +62,12 @@ pub(crate) fn redact_canonical(
 }
 
 fn redact_canonical_content(rules: &RedactionRules, content: &[u8], event_type: &str, out: &mut Vec<u8>) {
-    if event_type == "m.room.create" && rules.keeps_create_content {
+    if keeps_all_content(rules, event_type) {
         out.extend_from_slice(content);
         return;
     }
     let kept = kept_content(rules, event_type);
-    let keeps_invite = event_type == "m.room.member" && rules.keeps_third_party_invite_signed;
+    let keeps_invite = keeps_third_party_invite(rules, event_type);
     if kept.is_empty() && !keeps_invite {
         out.extend_from_slice(b"{}");
         return;
@@ -92,7 +93,7 @@ fn redact_canonical_content(rules: &RedactionRules, content: &[u8], event_type: 
 }
 
 fn redact_content(rules: &RedactionRules, event_type: &str, content: &Map<String, Value>) -> Map<String, Value> {
-    if event_type == "m.room.create" && rules.keeps_create_content {
+    if keeps_all_content(rules, event_type) {
         return content.clone();
     }
     let mut redacted: Map<String, Value> = kept_content(rules, event_type)
@@ -100,8 +101,7 @@ fn redact_content(rules: &RedactionRules, event_type: &str, content: &Map<String
         .filter(|(_, applies)| applies(rules))
         .filter_map(|(name, _)| Some(((*name).to_owned(), content.get(*name)?.clone())))
         .collect();
-    if event_type == "m.room.member"
-        && rules.keeps_third_party_invite_signed
+    if keeps_third_party_invite(rules, event_type)
         && let Some(Value::Object(invite)) = content.get("third_party_invite")
     {
         let signed = invite.get("signed").map(|signed| ("signed".to_owned(), signed.clone()));
@@ -136,9 +136,19 @@ fn keeps_top_level(rules: &RedactionRules, name: &[u8]) -> bool {
     match name {
         b"event_id" | b"type" | b"room_id" | b"sender" | b"state_key" | b"content" | b"hashes" | b"signatures"
         | b"depth" | b"prev_events" | b"auth_events" | b"origin_server_ts" => true,
-        b"origin" | b"membership" | b"prev_state" => rules.keeps_origin_membership_prev_state,
+        b"origin" | b"membership" | b"prev_state" => {
+            rules.keeps_origin_membership_prev_state && on(Clause::KeptTopLevel)
+        }
         _ => false,
     }
+}
+
+fn keeps_all_content(rules: &RedactionRules, event_type: &str) -> bool {
+    event_type == "m.room.create" && rules.keeps_create_content && on(Clause::KeptCreate)
+}
+
+fn keeps_third_party_invite(rules: &RedactionRules, event_type: &str) -> bool {
+    event_type == "m.room.member" && rules.keeps_third_party_invite_signed && on(Clause::KeptThirdPartyInvite)
 }
 
 /// A name in the content, and whether the rules keep it.
@@ -164,14 +174,16 @@ fn kept_content(rules: &RedactionRules, event_type: &str) -> &'static [Kept] {
     const HISTORY_VISIBILITY: &[Kept] = &[("history_visibility", |_| true)];
     const ALIASES: &[Kept] = &[("aliases", |_| true)];
     const REDACTION: &[Kept] = &[("redacts", |_| true)];
+    const BODY: &[Kept] = &[("body", |_| true)];
     match event_type {
-        "m.room.member" => MEMBER,
+        "m.room.member" if on(Clause::KeptMember) => MEMBER,
         "m.room.create" => CREATE,
-        "m.room.join_rules" => JOIN_RULES,
-        "m.room.power_levels" => POWER_LEVELS,
-        "m.room.history_visibility" => HISTORY_VISIBILITY,
-        "m.room.aliases" if rules.keeps_aliases => ALIASES,
-        "m.room.redaction" if rules.keeps_content_redacts => REDACTION,
+        "m.room.join_rules" if on(Clause::KeptJoinRules) => JOIN_RULES,
+        "m.room.power_levels" if on(Clause::KeptPowerLevels) => POWER_LEVELS,
+        "m.room.history_visibility" if on(Clause::KeptHistoryVisibility) => HISTORY_VISIBILITY,
+        "m.room.aliases" if rules.keeps_aliases && on(Clause::KeptAliases) => ALIASES,
+        "m.room.redaction" if rules.keeps_content_redacts && on(Clause::KeptRedaction) => REDACTION,
+        _ if !on(Clause::KeptOther) => BODY,
         _ => &[],
     }
 }

@@ -5,6 +5,11 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::{
+    canonical_json::MAX_INTEGER,
+    switches::{Clause, on},
+};
+
 /// A room version of the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -202,6 +207,13 @@ impl RoomVersion {
             Self::V11 => "11",
             Self::V12 => "12",
         }
+    }
+
+    /// The greatest `depth` that an event may have: what is one more than it stays at it ("Event format").
+    #[must_use]
+    pub fn max_depth(self) -> i64 {
+        let canonical = self.rules().strict_canonical_json || !on(Clause::GreatestDepth);
+        if canonical { MAX_INTEGER } else { i64::MAX }
     }
 
     /// The version's number, 1 to 12: a compact form for storing.

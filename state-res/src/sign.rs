@@ -12,7 +12,10 @@ pub use event::{
 };
 pub use keys::{KeyError, SigningKey, VerifyKey};
 
-use crate::canonical_json::{CanonicalError, Numbers, write_object};
+use crate::{
+    canonical_json::{CanonicalError, Numbers, write_object},
+    switches::{Clause, on},
+};
 
 /// The signing algorithm, as key ids begin with it.
 pub const ALGORITHM: &str = "ed25519";
@@ -88,7 +91,9 @@ pub(crate) fn signed_bytes_of_json(object: &Map<String, Value>, numbers: Numbers
     if object.contains_key("signatures") || object.contains_key("unsigned") {
         let mut covered = object.clone();
         covered.remove("signatures");
-        covered.remove("unsigned");
+        if on(Clause::SignedPart) {
+            covered.remove("unsigned");
+        }
         write_object(&covered, numbers, &mut bytes)?;
     } else {
         write_object(object, numbers, &mut bytes)?;
@@ -99,6 +104,9 @@ pub(crate) fn signed_bytes_of_json(object: &Map<String, Value>, numbers: Numbers
 /// Puts a signature where it belongs. Anything there that is no object gives way.
 pub(crate) fn add_signature(object: &mut Map<String, Value>, server_name: &str, key_id: &str, signature: String) {
     let signatures = entry_object(object, "signatures");
+    if !on(Clause::SignaturesStay) {
+        signatures.clear();
+    }
     entry_object(signatures, server_name).insert(key_id.to_owned(), Value::String(signature));
 }
 

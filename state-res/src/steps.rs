@@ -3,19 +3,13 @@
 //! [`Received`] → [`Checked`] → [`Authorised`] (server-server API, "Checks performed on receipt of a PDU"). What takes a
 //! `Checked` can rely on signatures and content hash, what takes an `Authorised` on the authorisation rules as well.
 
-mod switches;
-
-pub use switches::ReceiptCheck;
-pub(crate) use switches::on;
-#[cfg(feature = "rule-switches")]
-pub use switches::without_check;
-
 use crate::{
     auth::{self, Refusal, StateLookup},
     build::{EventFields, build},
     pdu::{Pdu, PduError},
     room_version::RoomVersion,
     sign::{ContentHash, SignatureError, SigningKey, VerifyKey, verify_event},
+    switches::{Clause, on},
 };
 
 /// An event as it came: well-formed (check 1), nothing more.
@@ -63,12 +57,12 @@ impl Received {
     pub fn check(self, lookup: impl Fn(&str, &str) -> Option<VerifyKey>) -> Result<Checked, SignatureError> {
         let content_hash = match verify_event(&self.0, lookup) {
             Ok(content_hash) => content_hash,
-            Err(_) if !on(ReceiptCheck::Signatures) => ContentHash::Matches,
+            Err(_) if !on(Clause::CheckSignatures) => ContentHash::Matches,
             Err(error) => return Err(error),
         };
         let event = match content_hash {
             ContentHash::Matches => self.0,
-            ContentHash::Differs if on(ReceiptCheck::ContentHash) => self.0.redacted(),
+            ContentHash::Differs if on(Clause::CheckContentHash) => self.0.redacted(),
             ContentHash::Differs => self.0,
         };
         Ok(Checked { event, content_hash })

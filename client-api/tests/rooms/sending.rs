@@ -75,6 +75,7 @@ fn only_members_send_and_what_they_send_is_checked() {
     });
 }
 
+// clause: R2.2, R2.3
 #[test]
 fn redaction_takes_content_away_everywhere_and_once() {
     with_server(async |server| {

@@ -38,6 +38,7 @@ fn request(server: &str, key_id: &str, at: Option<Timestamp>) -> KeyRequest {
     KeyRequest { server_name: server.into(), key_id: key_id.into(), at }
 }
 
+// clause: S3.3
 #[test]
 fn what_is_published_can_be_believed_and_nothing_else() {
     let keys = own("b.example", 2, vec![old_key(9, START)]);
@@ -68,6 +69,7 @@ fn what_is_published_can_be_believed_and_nothing_else() {
     }
 }
 
+// clause: S3.1, S3.2
 #[test]
 fn validity_is_what_the_specification_makes_it() {
     let keys = own("b.example", 2, vec![old_key(9, START.minus(DAY))]);
@@ -94,6 +96,7 @@ fn validity_is_what_the_specification_makes_it() {
     assert!(ServerKeys::from_bytes(b"{}").is_none() && ServerKeys::from_bytes(b"\xff").is_none());
 }
 
+// clause: S3.1
 #[test]
 fn a_request_by_an_expired_key_is_refused() {
     let simulation = Simulation::new(20);
@@ -119,6 +122,7 @@ fn a_request_by_an_expired_key_is_refused() {
     assert!(a.answers.asked.lock().is_empty());
 }
 
+// clause: S3.4
 #[test]
 fn keys_are_fetched_once_and_not_too_often() {
     let simulation = Simulation::new(21);
@@ -224,6 +228,7 @@ fn keys_are_remembered_across_a_restart() {
     run.unwrap();
 }
 
+// clause: S3.4
 #[test]
 fn a_notary_signs_for_others_and_stands_in_for_them() {
     let simulation = Simulation::new(25);

@@ -8,6 +8,7 @@ use super::views::is_creator;
 use crate::{
     pdu::Pdu,
     room_version::{PowerLevelFormat, RoomVersion},
+    switches::{Clause, on},
 };
 
 /// The power that the creator has while there is no `m.room.power_levels` event (to version 11).
@@ -88,7 +89,8 @@ impl Level {
     pub fn default(self) -> i64 {
         match self {
             Level::UsersDefault | Level::EventsDefault | Level::Invite => 0,
-            Level::StateDefault | Level::Ban | Level::Redact | Level::Kick => 50,
+            Level::StateDefault | Level::Ban | Level::Redact | Level::Kick if on(Clause::DefaultLevels) => 50,
+            _ => 0,
         }
     }
 }
@@ -131,10 +133,14 @@ impl<'a> PowerLevels<'a> {
             return Ok(PowerLevel::Infinite);
         }
         let Some(content) = self.content else {
-            let level = if is_creator(self.create, user) { CREATOR_LEVEL } else { Level::UsersDefault.default() };
+            let level = if is_creator(self.create, user) && on(Clause::UserLevels) {
+                CREATOR_LEVEL
+            } else {
+                Level::UsersDefault.default()
+            };
             return Ok(PowerLevel::Finite(level));
         };
-        let own = entry(version, content, "users", user)?;
+        let own = readable(entry(version, content, "users", user))?;
         own.map_or_else(|| self.level(Level::UsersDefault), Ok).map(PowerLevel::Finite)
     }
 
@@ -144,7 +150,7 @@ impl<'a> PowerLevels<'a> {
     /// When the level that decides it is malformed.
     pub fn event(&self, event_type: &str, is_state: bool) -> Result<i64, Malformed> {
         if let Some(content) = self.content
-            && let Some(level) = entry(self.create.version(), content, "events", event_type)?
+            && let Some(level) = readable(entry(self.create.version(), content, "events", event_type))?
         {
             return Ok(level);
         }
@@ -169,11 +175,30 @@ impl<'a> PowerLevels<'a> {
     /// When it is malformed.
     pub fn level(&self, level: Level) -> Result<i64, Malformed> {
         let given = match self.content {
-            Some(content) => single(self.create.version(), content, level)?,
+            Some(content) => readable(single(self.create.version(), content, level))?,
             None => None,
         };
         Ok(given.unwrap_or_else(|| level.default()))
     }
+}
+
+/// A level that decides something.
+fn readable(level: Result<Option<i64>, Malformed>) -> Result<Option<i64>, Malformed> {
+    if on(Clause::UnreadableLevels) { level } else { Ok(level.unwrap_or_default()) }
+}
+
+/// The property of `content` that has a level which no double can hold, in versions 1 to 5 ("`m.room.power_levels` events
+/// accept values as floats"). Later versions have no such numbers.
+pub(super) fn beyond_doubles(content: &Map<String, Value>) -> Option<String> {
+    let is_beyond = |value: &Value| value.as_f64().is_some_and(|level| level.abs() >= f64::MAX);
+    let singles = Level::ALL.into_iter().map(Level::property);
+    if let Some(property) = singles.into_iter().find(|property| content.get(*property).is_some_and(is_beyond)) {
+        return Some(property.to_owned());
+    }
+    ["events", "notifications", "users"].into_iter().find_map(|property| {
+        let (key, _) = content.get(property)?.as_object()?.iter().find(|(_, value)| is_beyond(value))?;
+        Some(format!("{property}.{key}"))
+    })
 }
 
 /// A single level as `content` has it, `None` if it is absent.
@@ -222,7 +247,7 @@ pub(super) fn entries<'a>(
 ///
 /// Levels beyond 64 bits, which only versions 1 to 5 can express, count as the largest or smallest of 64 bits.
 fn parse(version: RoomVersion, value: &Value, name: impl Fn() -> String) -> Result<i64, Malformed> {
-    let format = version.rules().auth.power_levels;
+    let format = if on(Clause::LevelSpellings) { version.rules().auth.power_levels } else { PowerLevelFormat::Integer };
     let strict_numbers = format != PowerLevelFormat::IntegerStringOrFloat;
     let parsed = match value {
         Value::Number(number) => match number.as_i64() {

@@ -8,11 +8,16 @@ use serde_json::{Map, Value};
 
 use super::{
     Check, Level, Malformed, PowerLevel, Refusal, is_creator,
-    power_levels::{entries, parse_entry, single},
+    power_levels::{beyond_doubles, entries, parse_entry, single},
     rule::Rule,
     switches::decides,
 };
-use crate::{ids::is_valid_user_id, pdu::Pdu};
+use crate::{
+    ids::is_valid_user_id,
+    pdu::Pdu,
+    room_version::PowerLevelFormat,
+    switches::{Clause, on},
+};
 
 /// An entry of a map of levels that is added, changed or removed.
 struct Alteration<'a> {
@@ -28,7 +33,13 @@ impl Check<'_> {
     pub(super) fn power_levels(&self, sender: PowerLevel, current: Option<&Pdu>) -> Result<Rule, Refusal> {
         let new = self.event.content();
 
-        if self.auth.power_levels == crate::room_version::PowerLevelFormat::Integer {
+        if self.auth.power_levels == PowerLevelFormat::IntegerStringOrFloat && on(Clause::LevelsBeyondDoubles) {
+            let beyond = beyond_doubles(new);
+            self.reject_if(Rule::PowerUsers, beyond.is_some(), || {
+                format!("the level `{}` is beyond the range of a double", beyond.as_deref().unwrap_or_default())
+            })?;
+        }
+        if self.auth.power_levels == PowerLevelFormat::Integer {
             // – / .1 / .1
             for level in Level::ALL {
                 self.well_formed(Rule::PowerScalars, single(self.version, new, level))?;

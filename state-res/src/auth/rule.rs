@@ -3,6 +3,8 @@
 //! Each room version numbers its rules anew. The code names a rule by what it says; this table gives the number that
 //! the specification of each version prints before it, which is what a [`Refusal`](super::Refusal) carries.
 //!
+//! The number in front is that of the clause in docs/spec/4-authorisation.md, one for all versions.
+//!
 //! Two numbers differ from the source text of version 12, which is numbered by hand there and by the list where it is
 //! displayed: "any event in `auth_events` has a `room_id` which does not match" is displayed as 3.4 (5 in the source),
 //! and the last rule for power levels as 10.11 (a second 10 in the source). The displayed numbers are used.
@@ -26,7 +28,7 @@ fn column(version: RoomVersion) -> usize {
 }
 
 macro_rules! rules {
-    ($(#[doc = $says:literal] $name:ident [$($number:literal)*])*) => {
+    ($(#[doc = $says:literal] $name:ident $clause:literal [$($number:literal)*])*) => {
         /// An authorisation rule, named by what it says.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
         pub(crate) enum Rule {
@@ -49,6 +51,13 @@ macro_rules! rules {
                     $(Rule::$name => [$($number),*],)*
                 }
             }
+
+            /// The clause of docs/spec/4-authorisation.md that has it, the same for all versions.
+            pub(crate) const fn clause(self) -> &'static str {
+                match self {
+                    $(Rule::$name => $clause,)*
+                }
+            }
         }
     };
 }
@@ -65,152 +74,159 @@ pub fn rule_numbers(version: RoomVersion) -> impl Iterator<Item = &'static str> 
     Rule::ALL.iter().map(move |rule| rule.number(version)).filter(|number| !number.is_empty())
 }
 
+/// The clause of docs/spec/4-authorisation.md that has the rule which a version gives this number; `None` if the version has no
+/// such rule.
+pub fn rule_clause(version: RoomVersion, number: &str) -> Option<&'static str> {
+    let rule = Rule::ALL.iter().find(|rule| !number.is_empty() && rule.number(version) == number)?;
+    Some(rule.clause())
+}
+
 rules! {
     // 1, 2         3 to 5     6          7          8, 9       10         11         12
     /// An `m.room.create` event with `prev_events` is rejected.
-    CreatePrevEvents ["1.1" "1.1" "1.1" "1.1" "1.1" "1.1" "1.1" "1.1"]
+    CreatePrevEvents "A1.1" ["1.1" "1.1" "1.1" "1.1" "1.1" "1.1" "1.1" "1.1"]
     /// The create event's `room_id` is of the sender's domain.
-    CreateRoomIdDomain ["1.2" "1.2" "1.2" "1.2" "1.2" "1.2" "1.2" ""]
+    CreateRoomIdDomain "A1.2" ["1.2" "1.2" "1.2" "1.2" "1.2" "1.2" "1.2" ""]
     /// A create event has no `room_id` of its own.
-    CreateRoomIdPresent ["" "" "" "" "" "" "" "1.2"]
+    CreateRoomIdPresent "A1.3" ["" "" "" "" "" "" "" "1.2"]
     /// `content.room_version`, if present, is a recognised version.
-    CreateRoomVersion ["1.3" "1.3" "1.3" "1.3" "1.3" "1.3" "1.3" "1.3"]
+    CreateRoomVersion "A1.4" ["1.3" "1.3" "1.3" "1.3" "1.3" "1.3" "1.3" "1.3"]
     /// `content` has a `creator`.
-    CreateCreator ["1.4" "1.4" "1.4" "1.4" "1.4" "1.4" "" ""]
+    CreateCreator "A1.5" ["1.4" "1.4" "1.4" "1.4" "1.4" "1.4" "" ""]
     /// `additional_creators`, if present, is a list of user ids.
-    CreateAdditionalCreators ["" "" "" "" "" "" "" "1.4"]
+    CreateAdditionalCreators "A1.6" ["" "" "" "" "" "" "" "1.4"]
     /// Any other create event is allowed.
-    CreateAllow ["1.5" "1.5" "1.5" "1.5" "1.5" "1.5" "1.4" "1.5"]
+    CreateAllow "A1.7" ["1.5" "1.5" "1.5" "1.5" "1.5" "1.5" "1.4" "1.5"]
     /// The `room_id` is that of an accepted create event.
-    RoomIdOfCreate ["" "" "" "" "" "" "" "2"]
+    RoomIdOfCreate "A2.1" ["" "" "" "" "" "" "" "2"]
     /// No two auth events of one type and state key.
-    AuthDuplicate ["2.1" "2.1" "2.1" "2.1" "2.1" "2.1" "2.1" "3.1"]
+    AuthDuplicate "A3.1" ["2.1" "2.1" "2.1" "2.1" "2.1" "2.1" "2.1" "3.1"]
     /// Only auth events that the selection algorithm names.
-    AuthUnexpected ["2.2" "2.2" "2.2" "2.2" "2.2" "2.2" "2.2" "3.2"]
+    AuthUnexpected "A3.2" ["2.2" "2.2" "2.2" "2.2" "2.2" "2.2" "2.2" "3.2"]
     /// No auth event that was itself rejected.
-    AuthRejected ["2.3" "2.3" "2.3" "2.3" "2.3" "2.3" "2.3" "3.3"]
+    AuthRejected "A3.3" ["2.3" "2.3" "2.3" "2.3" "2.3" "2.3" "2.3" "3.3"]
     /// The create event is among the auth events.
-    AuthNoCreate ["2.4" "2.4" "2.4" "2.4" "2.4" "2.4" "2.4" ""]
+    AuthNoCreate "A3.4" ["2.4" "2.4" "2.4" "2.4" "2.4" "2.4" "2.4" ""]
     /// Auth events are of the same room.
-    AuthOtherRoom ["2.5" "2.5" "2.5" "2.5" "2.5" "2.5" "2.5" "3.4"]
+    AuthOtherRoom "A3.5" ["2.5" "2.5" "2.5" "2.5" "2.5" "2.5" "2.5" "3.4"]
     /// With `m.federate` false, only senders of the create event's domain.
-    Federate ["3" "3" "3" "3" "3" "3" "3" "4"]
+    Federate "A4.1" ["3" "3" "3" "3" "3" "3" "3" "4"]
     /// An `m.room.aliases` event without `state_key` is rejected.
-    AliasesStateKey ["4.1" "4.1" "" "" "" "" "" ""]
+    AliasesStateKey "A5.1" ["4.1" "4.1" "" "" "" "" "" ""]
     /// The sender's domain is the `state_key`.
-    AliasesDomain ["4.2" "4.2" "" "" "" "" "" ""]
+    AliasesDomain "A5.2" ["4.2" "4.2" "" "" "" "" "" ""]
     /// Any other aliases event is allowed.
-    AliasesAllow ["4.3" "4.3" "" "" "" "" "" ""]
+    AliasesAllow "A5.3" ["4.3" "4.3" "" "" "" "" "" ""]
     /// An `m.room.member` event has a `state_key` and a `membership`.
-    MemberMalformed ["5.1" "5.1" "4.1" "4.1" "4.1" "4.1" "4.1" "5.1"]
+    MemberMalformed "A6.1" ["5.1" "5.1" "4.1" "4.1" "4.1" "4.1" "4.1" "5.1"]
     /// The server of `join_authorised_via_users_server` has signed.
-    MemberAuthoriserSignature ["" "" "" "" "4.2.1" "4.2.1" "4.2.1" "5.2.1"]
+    MemberAuthoriserSignature "A6.2" ["" "" "" "" "4.2.1" "4.2.1" "4.2.1" "5.2.1"]
     /// Join: the creator right after the create event, allow.
-    JoinCreator ["5.2.1" "5.2.1" "4.2.1" "4.2.1" "4.3.1" "4.3.1" "4.3.1" "5.3.1"]
+    JoinCreator "A7.1" ["5.2.1" "5.2.1" "4.2.1" "4.2.1" "4.3.1" "4.3.1" "4.3.1" "5.3.1"]
     /// Join: the sender is the `state_key`.
-    JoinSender ["5.2.2" "5.2.2" "4.2.2" "4.2.2" "4.3.2" "4.3.2" "4.3.2" "5.3.2"]
+    JoinSender "A7.2" ["5.2.2" "5.2.2" "4.2.2" "4.2.2" "4.3.2" "4.3.2" "4.3.2" "5.3.2"]
     /// Join: the sender is not banned.
-    JoinBanned ["5.2.3" "5.2.3" "4.2.3" "4.2.3" "4.3.3" "4.3.3" "4.3.3" "5.3.3"]
+    JoinBanned "A7.3" ["5.2.3" "5.2.3" "4.2.3" "4.2.3" "4.3.3" "4.3.3" "4.3.3" "5.3.3"]
     /// Join: rule `invite` (from version 7 also `knock`) and invited or joined, allow.
-    JoinInvited ["5.2.4" "5.2.4" "4.2.4" "4.2.4" "4.3.4" "4.3.4" "4.3.4" "5.3.4"]
+    JoinInvited "A7.4" ["5.2.4" "5.2.4" "4.2.4" "4.2.4" "4.3.4" "4.3.4" "4.3.4" "5.3.4"]
     /// Join: rule `restricted` and invited or joined, allow.
-    JoinRestrictedMember ["" "" "" "" "4.3.5.1" "4.3.5.1" "4.3.5.1" "5.3.5.1"]
+    JoinRestrictedMember "A7.5" ["" "" "" "" "4.3.5.1" "4.3.5.1" "4.3.5.1" "5.3.5.1"]
     /// Join: rule `restricted` and the authorising user may not invite or is not joined, reject.
-    JoinRestrictedAuthoriser ["" "" "" "" "4.3.5.2" "4.3.5.2" "4.3.5.2" "5.3.5.2"]
+    JoinRestrictedAuthoriser "A7.6" ["" "" "" "" "4.3.5.2" "4.3.5.2" "4.3.5.2" "5.3.5.2"]
     /// Join: rule `restricted`, otherwise allow.
-    JoinRestrictedAllow ["" "" "" "" "4.3.5.3" "4.3.5.3" "4.3.5.3" "5.3.5.3"]
+    JoinRestrictedAllow "A7.7" ["" "" "" "" "4.3.5.3" "4.3.5.3" "4.3.5.3" "5.3.5.3"]
     /// Join: rule `public`, allow.
-    JoinPublic ["5.2.5" "5.2.5" "4.2.5" "4.2.5" "4.3.6" "4.3.6" "4.3.6" "5.3.6"]
+    JoinPublic "A7.8" ["5.2.5" "5.2.5" "4.2.5" "4.2.5" "4.3.6" "4.3.6" "4.3.6" "5.3.6"]
     /// Join: otherwise reject.
-    JoinOtherwise ["5.2.6" "5.2.6" "4.2.6" "4.2.6" "4.3.7" "4.3.7" "4.3.7" "5.3.7"]
+    JoinOtherwise "A7.9" ["5.2.6" "5.2.6" "4.2.6" "4.2.6" "4.3.7" "4.3.7" "4.3.7" "5.3.7"]
     /// Third-party invite: the target is not banned.
-    ThirdPartyBanned ["5.3.1.1" "5.3.1.1" "4.3.1.1" "4.3.1.1" "4.4.1.1" "4.4.1.1" "4.4.1.1" "5.4.1.1"]
+    ThirdPartyBanned "A8.1" ["5.3.1.1" "5.3.1.1" "4.3.1.1" "4.3.1.1" "4.4.1.1" "4.4.1.1" "4.4.1.1" "5.4.1.1"]
     /// Third-party invite: there is a `signed` object.
-    ThirdPartyNoSigned ["5.3.1.2" "5.3.1.2" "4.3.1.2" "4.3.1.2" "4.4.1.2" "4.4.1.2" "4.4.1.2" "5.4.1.2"]
+    ThirdPartyNoSigned "A8.2" ["5.3.1.2" "5.3.1.2" "4.3.1.2" "4.3.1.2" "4.4.1.2" "4.4.1.2" "4.4.1.2" "5.4.1.2"]
     /// Third-party invite: `signed` has `mxid` and `token`.
-    ThirdPartyNoToken ["5.3.1.3" "5.3.1.3" "4.3.1.3" "4.3.1.3" "4.4.1.3" "4.4.1.3" "4.4.1.3" "5.4.1.3"]
+    ThirdPartyNoToken "A8.3" ["5.3.1.3" "5.3.1.3" "4.3.1.3" "4.3.1.3" "4.4.1.3" "4.4.1.3" "4.4.1.3" "5.4.1.3"]
     /// Third-party invite: `mxid` is the `state_key`.
-    ThirdPartyMxid ["5.3.1.4" "5.3.1.4" "4.3.1.4" "4.3.1.4" "4.4.1.4" "4.4.1.4" "4.4.1.4" "5.4.1.4"]
+    ThirdPartyMxid "A8.4" ["5.3.1.4" "5.3.1.4" "4.3.1.4" "4.3.1.4" "4.4.1.4" "4.4.1.4" "4.4.1.4" "5.4.1.4"]
     /// Third-party invite: the state has an `m.room.third_party_invite` event for the token.
-    ThirdPartyNoEvent ["5.3.1.5" "5.3.1.5" "4.3.1.5" "4.3.1.5" "4.4.1.5" "4.4.1.5" "4.4.1.5" "5.4.1.5"]
+    ThirdPartyNoEvent "A8.5" ["5.3.1.5" "5.3.1.5" "4.3.1.5" "4.3.1.5" "4.4.1.5" "4.4.1.5" "4.4.1.5" "5.4.1.5"]
     /// Third-party invite: that event's sender is this event's.
-    ThirdPartySender ["5.3.1.6" "5.3.1.6" "4.3.1.6" "4.3.1.6" "4.4.1.6" "4.4.1.6" "4.4.1.6" "5.4.1.6"]
+    ThirdPartySender "A8.6" ["5.3.1.6" "5.3.1.6" "4.3.1.6" "4.3.1.6" "4.4.1.6" "4.4.1.6" "4.4.1.6" "5.4.1.6"]
     /// Third-party invite: a signature matches one of its keys, allow.
-    ThirdPartySignature ["5.3.1.7" "5.3.1.7" "4.3.1.7" "4.3.1.7" "4.4.1.7" "4.4.1.7" "4.4.1.7" "5.4.1.7"]
+    ThirdPartySignature "A8.7" ["5.3.1.7" "5.3.1.7" "4.3.1.7" "4.3.1.7" "4.4.1.7" "4.4.1.7" "4.4.1.7" "5.4.1.7"]
     /// Third-party invite: otherwise reject.
-    ThirdPartyOtherwise ["5.3.1.8" "5.3.1.8" "4.3.1.8" "4.3.1.8" "4.4.1.8" "4.4.1.8" "4.4.1.8" "5.4.1.8"]
+    ThirdPartyOtherwise "A8.8" ["5.3.1.8" "5.3.1.8" "4.3.1.8" "4.3.1.8" "4.4.1.8" "4.4.1.8" "4.4.1.8" "5.4.1.8"]
     /// Invite: the sender is joined.
-    InviteSenderNotJoined ["5.3.2" "5.3.2" "4.3.2" "4.3.2" "4.4.2" "4.4.2" "4.4.2" "5.4.2"]
+    InviteSenderNotJoined "A9.1" ["5.3.2" "5.3.2" "4.3.2" "4.3.2" "4.4.2" "4.4.2" "4.4.2" "5.4.2"]
     /// Invite: the target is neither joined nor banned.
-    InviteTarget ["5.3.3" "5.3.3" "4.3.3" "4.3.3" "4.4.3" "4.4.3" "4.4.3" "5.4.3"]
+    InviteTarget "A9.2" ["5.3.3" "5.3.3" "4.3.3" "4.3.3" "4.4.3" "4.4.3" "4.4.3" "5.4.3"]
     /// Invite: the sender has the invite level, allow.
-    InviteLevel ["5.3.4" "5.3.4" "4.3.4" "4.3.4" "4.4.4" "4.4.4" "4.4.4" "5.4.4"]
+    InviteLevel "A9.3" ["5.3.4" "5.3.4" "4.3.4" "4.3.4" "4.4.4" "4.4.4" "4.4.4" "5.4.4"]
     /// Invite: otherwise reject.
-    InviteOtherwise ["5.3.5" "5.3.5" "4.3.5" "4.3.5" "4.4.5" "4.4.5" "4.4.5" "5.4.5"]
+    InviteOtherwise "A9.4" ["5.3.5" "5.3.5" "4.3.5" "4.3.5" "4.4.5" "4.4.5" "4.4.5" "5.4.5"]
     /// Leave: of oneself, if and only if invited or joined (from version 7 also knocking).
-    LeaveSelf ["5.4.1" "5.4.1" "4.4.1" "4.4.1" "4.5.1" "4.5.1" "4.5.1" "5.5.1"]
+    LeaveSelf "A10.1" ["5.4.1" "5.4.1" "4.4.1" "4.4.1" "4.5.1" "4.5.1" "4.5.1" "5.5.1"]
     /// Leave: the sender is joined.
-    LeaveSenderNotJoined ["5.4.2" "5.4.2" "4.4.2" "4.4.2" "4.5.2" "4.5.2" "4.5.2" "5.5.2"]
+    LeaveSenderNotJoined "A10.2" ["5.4.2" "5.4.2" "4.4.2" "4.4.2" "4.5.2" "4.5.2" "4.5.2" "5.5.2"]
     /// Leave: whoever lifts a ban has the ban level.
-    LeaveUnban ["5.4.3" "5.4.3" "4.4.3" "4.4.3" "4.5.3" "4.5.3" "4.5.3" "5.5.3"]
+    LeaveUnban "A10.3" ["5.4.3" "5.4.3" "4.4.3" "4.4.3" "4.5.3" "4.5.3" "4.5.3" "5.5.3"]
     /// Leave: the sender has the kick level and more power than the target, allow.
-    LeaveKick ["5.4.4" "5.4.4" "4.4.4" "4.4.4" "4.5.4" "4.5.4" "4.5.4" "5.5.4"]
+    LeaveKick "A10.4" ["5.4.4" "5.4.4" "4.4.4" "4.4.4" "4.5.4" "4.5.4" "4.5.4" "5.5.4"]
     /// Leave: otherwise reject.
-    LeaveOtherwise ["5.4.5" "5.4.5" "4.4.5" "4.4.5" "4.5.5" "4.5.5" "4.5.5" "5.5.5"]
+    LeaveOtherwise "A10.5" ["5.4.5" "5.4.5" "4.4.5" "4.4.5" "4.5.5" "4.5.5" "4.5.5" "5.5.5"]
     /// Ban: the sender is joined.
-    BanSenderNotJoined ["5.5.1" "5.5.1" "4.5.1" "4.5.1" "4.6.1" "4.6.1" "4.6.1" "5.6.1"]
+    BanSenderNotJoined "A11.1" ["5.5.1" "5.5.1" "4.5.1" "4.5.1" "4.6.1" "4.6.1" "4.6.1" "5.6.1"]
     /// Ban: the sender has the ban level and more power than the target, allow.
-    BanLevel ["5.5.2" "5.5.2" "4.5.2" "4.5.2" "4.6.2" "4.6.2" "4.6.2" "5.6.2"]
+    BanLevel "A11.2" ["5.5.2" "5.5.2" "4.5.2" "4.5.2" "4.6.2" "4.6.2" "4.6.2" "5.6.2"]
     /// Ban: otherwise reject.
-    BanOtherwise ["5.5.3" "5.5.3" "4.5.3" "4.5.3" "4.6.3" "4.6.3" "4.6.3" "5.6.3"]
+    BanOtherwise "A11.3" ["5.5.3" "5.5.3" "4.5.3" "4.5.3" "4.6.3" "4.6.3" "4.6.3" "5.6.3"]
     /// Knock: the join rule is `knock` (from version 10 also `knock_restricted`).
-    KnockAdmitted ["" "" "" "4.6.1" "4.7.1" "4.7.1" "4.7.1" "5.7.1"]
+    KnockAdmitted "A12.1" ["" "" "" "4.6.1" "4.7.1" "4.7.1" "4.7.1" "5.7.1"]
     /// Knock: the sender is the `state_key`.
-    KnockSender ["" "" "" "4.6.2" "4.7.2" "4.7.2" "4.7.2" "5.7.2"]
+    KnockSender "A12.2" ["" "" "" "4.6.2" "4.7.2" "4.7.2" "4.7.2" "5.7.2"]
     /// Knock: the sender is not banned, invited or joined, allow.
-    KnockMembership ["" "" "" "4.6.3" "4.7.3" "4.7.3" "4.7.3" "5.7.3"]
+    KnockMembership "A12.3" ["" "" "" "4.6.3" "4.7.3" "4.7.3" "4.7.3" "5.7.3"]
     /// Knock: otherwise reject.
-    KnockOtherwise ["" "" "" "4.6.4" "4.7.4" "4.7.4" "4.7.4" "5.7.4"]
+    KnockOtherwise "A12.4" ["" "" "" "4.6.4" "4.7.4" "4.7.4" "4.7.4" "5.7.4"]
     /// Any other membership is rejected.
-    MembershipUnknown ["5.6" "5.6" "4.6" "4.7" "4.8" "4.8" "4.8" "5.8"]
+    MembershipUnknown "A13.1" ["5.6" "5.6" "4.6" "4.7" "4.8" "4.8" "4.8" "5.8"]
     /// The sender is joined.
-    SenderNotJoined ["6" "6" "5" "5" "5" "5" "5" "6"]
+    SenderNotJoined "A14.1" ["6" "6" "5" "5" "5" "5" "5" "6"]
     /// `m.room.third_party_invite`: if and only if the sender has the invite level.
-    ThirdPartyInviteLevel ["7.1" "7.1" "6.1" "6.1" "6.1" "6.1" "6.1" "7.1"]
+    ThirdPartyInviteLevel "A15.1" ["7.1" "7.1" "6.1" "6.1" "6.1" "6.1" "6.1" "7.1"]
     /// The sender has the level that the event type requires.
-    RequiredLevel ["8" "8" "7" "7" "7" "7" "7" "8"]
+    RequiredLevel "A16.1" ["8" "8" "7" "7" "7" "7" "7" "8"]
     /// A `state_key` that starts with `@` is the sender.
-    StateKeyOfOther ["9" "9" "8" "8" "8" "8" "8" "9"]
+    StateKeyOfOther "A17.1" ["9" "9" "8" "8" "8" "8" "8" "9"]
     /// Power levels: the single levels are integers.
-    PowerScalars ["" "" "" "" "" "9.1" "9.1" "10.1"]
+    PowerScalars "A18.1" ["" "" "" "" "" "9.1" "9.1" "10.1"]
     /// Power levels: `events` and `notifications` are objects of integers.
-    PowerMaps ["" "" "" "" "" "9.2" "9.2" "10.2"]
+    PowerMaps "A18.2" ["" "" "" "" "" "9.2" "9.2" "10.2"]
     /// Power levels: `users` is an object of levels by user id.
-    PowerUsers ["10.1" "10.1" "9.1" "9.1" "9.1" "9.3" "9.3" "10.3"]
+    PowerUsers "A18.3" ["10.1" "10.1" "9.1" "9.1" "9.1" "9.3" "9.3" "10.3"]
     /// Power levels: `users` names no creator.
-    PowerCreators ["" "" "" "" "" "" "" "10.4"]
+    PowerCreators "A18.4" ["" "" "" "" "" "" "" "10.4"]
     /// Power levels: allowed when there are none yet.
-    PowerFirst ["10.2" "10.2" "9.2" "9.2" "9.2" "9.4" "9.4" "10.5"]
+    PowerFirst "A18.5" ["10.2" "10.2" "9.2" "9.2" "9.2" "9.4" "9.4" "10.5"]
     /// Power levels: a single level above the sender's is not altered.
-    PowerScalarCurrent ["10.3.1" "10.3.1" "9.3.1" "9.3.1" "9.3.1" "9.5.1" "9.5.1" "10.6.1"]
+    PowerScalarCurrent "A18.6" ["10.3.1" "10.3.1" "9.3.1" "9.3.1" "9.3.1" "9.5.1" "9.5.1" "10.6.1"]
     /// Power levels: no single level is set above the sender's.
-    PowerScalarNew ["10.3.2" "10.3.2" "9.3.2" "9.3.2" "9.3.2" "9.5.2" "9.5.2" "10.6.2"]
+    PowerScalarNew "A18.7" ["10.3.2" "10.3.2" "9.3.2" "9.3.2" "9.3.2" "9.5.2" "9.5.2" "10.6.2"]
     /// Power levels: no entry of `events` (from version 6 also `notifications`) above the sender's is changed or removed.
-    PowerEventsCurrent ["10.4.1" "10.4.1" "9.4.1" "9.4.1" "9.4.1" "9.6.1" "9.6.1" "10.7.1"]
+    PowerEventsCurrent "A18.8" ["10.4.1" "10.4.1" "9.4.1" "9.4.1" "9.4.1" "9.6.1" "9.6.1" "10.7.1"]
     /// Power levels: no entry of `events` (from version 6 also `notifications`) is set above the sender's.
-    PowerEventsNew ["10.5.1" "10.5.1" "9.5.1" "9.5.1" "9.5.1" "9.7.1" "9.7.1" "10.8.1"]
+    PowerEventsNew "A18.9" ["10.5.1" "10.5.1" "9.5.1" "9.5.1" "9.5.1" "9.7.1" "9.7.1" "10.8.1"]
     /// Power levels: no other user's entry at or above the sender's is changed or removed.
-    PowerUsersCurrent ["10.6.1" "10.6.1" "9.6.1" "9.6.1" "9.6.1" "9.8.1" "9.8.1" "10.9.1"]
+    PowerUsersCurrent "A18.10" ["10.6.1" "10.6.1" "9.6.1" "9.6.1" "9.6.1" "9.8.1" "9.8.1" "10.9.1"]
     /// Power levels: no entry of `users` is set above the sender's.
-    PowerUsersNew ["10.7.1" "10.7.1" "9.7.1" "9.7.1" "9.7.1" "9.9.1" "9.9.1" "10.10.1"]
+    PowerUsersNew "A18.11" ["10.7.1" "10.7.1" "9.7.1" "9.7.1" "9.7.1" "9.9.1" "9.9.1" "10.10.1"]
     /// Power levels: otherwise allow.
-    PowerAllow ["10.8" "10.8" "9.8" "9.8" "9.8" "9.10" "9.10" "10.11"]
+    PowerAllow "A18.12" ["10.8" "10.8" "9.8" "9.8" "9.8" "9.10" "9.10" "10.11"]
     /// Redaction: the sender has the redact level, allow.
-    RedactLevel ["11.1" "" "" "" "" "" "" ""]
+    RedactLevel "A19.1" ["11.1" "" "" "" "" "" "" ""]
     /// Redaction: both event ids are of one domain, allow.
-    RedactDomain ["11.2" "" "" "" "" "" "" ""]
+    RedactDomain "A19.2" ["11.2" "" "" "" "" "" "" ""]
     /// Redaction: otherwise reject.
-    RedactOtherwise ["11.3" "" "" "" "" "" "" ""]
+    RedactOtherwise "A19.3" ["11.3" "" "" "" "" "" "" ""]
     /// Whatever no rule before decided is allowed.
-    Allow ["12" "11" "10" "10" "10" "10" "10" "11"]
+    Allow "A20.1" ["12" "11" "10" "10" "10" "10" "10" "11"]
 }

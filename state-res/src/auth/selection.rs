@@ -3,7 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::views::Membership;
-use crate::{pdu::Pdu, room_version::RoomVersion};
+use crate::{
+    pdu::Pdu,
+    room_version::RoomVersion,
+    switches::{Clause, on},
+};
 
 /// The (type, state key) pairs whose events belong into the `auth_events` of an event with these members, without
 /// duplicates (server-server API, "Auth events selection"). Those that the room state has are to be cited.
@@ -22,27 +26,35 @@ pub fn auth_types<'a>(
     let rules = &version.rules().auth;
     let mut types = Vec::with_capacity(6);
     // From version 12 the room id implies the create event.
-    if rules.create_in_auth_events {
+    if rules.create_in_auth_events || !on(Clause::SelectCreate) {
         types.push(("m.room.create", ""));
     }
-    types.push(("m.room.power_levels", ""));
-    types.push(("m.room.member", sender));
+    if on(Clause::SelectPowerLevels) {
+        types.push(("m.room.power_levels", ""));
+    }
+    if on(Clause::SelectSender) {
+        types.push(("m.room.member", sender));
+    }
     if event_type != "m.room.member" {
         return types;
     }
     let mut add = |pair| {
-        if !types.contains(&pair) {
+        if !types.contains(&pair) || !on(Clause::SelectOnce) {
             types.push(pair);
         }
     };
-    if let Some(target) = state_key {
+    if on(Clause::SelectTarget)
+        && let Some(target) = state_key
+    {
         add(("m.room.member", target));
     }
     let membership = Membership::in_content(content);
-    if matches!(membership, Membership::Join | Membership::Invite | Membership::Knock) {
+    let by_join_rules = matches!(membership, Membership::Join | Membership::Invite | Membership::Knock);
+    if by_join_rules && on(Clause::SelectJoinRules) {
         add(("m.room.join_rules", ""));
     }
     if membership == Membership::Invite
+        && on(Clause::SelectThirdPartyInvite)
         && let Some(invite) = content.get("third_party_invite")
         && let Some(token) = invite.get("signed").and_then(|signed| signed.get("token")).and_then(Value::as_str)
     {
@@ -50,6 +62,7 @@ pub fn auth_types<'a>(
     }
     if membership == Membership::Join
         && rules.restricted_joins
+        && on(Clause::SelectAuthoriser)
         && let Some(authoriser) = authoriser(content)
     {
         add(("m.room.member", authoriser));

@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use crate::{pdu::Pdu, room_version::RoomVersion};
+use crate::{
+    pdu::Pdu,
+    room_version::RoomVersion,
+    switches::{Clause, on},
+};
 
 /// A user's membership of a room.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -95,25 +99,30 @@ impl JoinRule {
         event
             .and_then(|event| event.content().get("join_rule"))
             .and_then(Value::as_str)
-            .map_or(JoinRule::Unknown, JoinRule::parse)
+            .map_or(if on(Clause::NoJoinRules) { JoinRule::Unknown } else { JoinRule::Public }, JoinRule::parse)
     }
 
     /// Whether invited users may join by this rule alone in this version: `invite`, and from version 7 `knock`.
     pub(super) fn admits_invited(self, version: RoomVersion) -> bool {
-        self == JoinRule::Invite || (self == JoinRule::Knock && version.rules().auth.knocking)
+        self == JoinRule::Invite || (self == JoinRule::Knock && has(version.rules().auth.knocking))
     }
 
     /// Whether users vouched for by a member may join in this version: from 8 `restricted`, from 10 `knock_restricted`.
     pub fn is_restricted(self, version: RoomVersion) -> bool {
-        (self == JoinRule::Restricted && version.rules().auth.restricted_joins)
-            || (self == JoinRule::KnockRestricted && version.rules().auth.knock_restricted)
+        (self == JoinRule::Restricted && has(version.rules().auth.restricted_joins))
+            || (self == JoinRule::KnockRestricted && has(version.rules().auth.knock_restricted))
     }
 
     /// Whether users may knock in this version: from 7 `knock`, from 10 `knock_restricted`.
     pub fn admits_knocks(self, version: RoomVersion) -> bool {
-        (self == JoinRule::Knock && version.rules().auth.knocking)
-            || (self == JoinRule::KnockRestricted && version.rules().auth.knock_restricted)
+        (self == JoinRule::Knock && has(version.rules().auth.knocking))
+            || (self == JoinRule::KnockRestricted && has(version.rules().auth.knock_restricted))
     }
+}
+
+/// Whether a version has a word.
+fn has(word: bool) -> bool {
+    word || !on(Clause::WordsOfVersions)
 }
 
 /// Whether `user` is a creator of the room that `create` began: to version 10 the `creator` in its content, from 11 its
@@ -133,7 +142,7 @@ pub(super) fn is_first_creator(create: &Pdu, user: &str) -> bool {
 }
 
 fn first_creator(create: &Pdu) -> Option<&str> {
-    if create.version().rules().auth.creator_in_content {
+    if create.version().rules().auth.creator_in_content && on(Clause::CreatorInContent) {
         create.content().get("creator").and_then(Value::as_str)
     } else {
         Some(create.sender())
@@ -141,7 +150,7 @@ fn first_creator(create: &Pdu) -> Option<&str> {
 }
 
 fn additional_creators(create: &Pdu) -> impl Iterator<Item = &str> {
-    let known = create.version().rules().auth.privileged_creators;
+    let known = create.version().rules().auth.privileged_creators && on(Clause::PrivilegedCreators);
     let list = if known { create.content().get("additional_creators") } else { None };
     list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Number, Value};
 
 use super::{CanonicalError, MAX_INTEGER, MAX_NESTING, Numbers, decode_string, shown, write_string};
+use crate::switches::{Clause, on};
 
 /// What a node is. Strings and objects say whether their text can be copied as it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,7 +143,8 @@ impl<'a> Document<'a> {
             let members = self.members(node);
             for (index, (key, name)) in members.iter().enumerate() {
                 // The sort is stable, so the last of several members of one name is the one that was written last.
-                if members.get(index + 1).is_some_and(|(next, _)| next == key) {
+                let other = if on(Clause::LastMember) { index.checked_add(1) } else { index.checked_sub(1) };
+                if other.and_then(|other| members.get(other)).is_some_and(|(other, _)| other == key) {
                     continue;
                 }
                 member(*name, key, out)?;
@@ -195,19 +197,21 @@ impl<'a> Document<'a> {
             members.push((decode_string(self.slice(name)), name));
             name = self.after(name + 1);
         }
-        members.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if on(Clause::MemberOrder) {
+            members.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
         members
     }
 
     fn write_number(&self, node: usize, numbers: Numbers, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
         let text = self.slice(node);
-        if numbers == Numbers::Lenient {
+        if numbers == Numbers::Lenient || !on(Clause::Integers) {
             out.extend_from_slice(text.as_bytes());
             return Ok(());
         }
         if self.nodes[node].kind == Kind::Integer {
             return match text.parse::<i64>() {
-                Ok(0) => {
+                Ok(0) if on(Clause::NegativeZero) => {
                     out.push(b'0');
                     Ok(())
                 }
@@ -219,7 +223,7 @@ impl<'a> Document<'a> {
             };
         }
         match text.parse::<f64>() {
-            Ok(float) if numbers == Numbers::Whole && float.fract() == 0.0 => {
+            Ok(float) if numbers == Numbers::Whole && float.fract() == 0.0 && on(Clause::WholeNumbers) => {
                 super::write::write_whole(float, text, out)
             }
             _ => Err(CanonicalError::NotAnInteger { number: shown(text) }),
@@ -337,7 +341,7 @@ impl Reader<'_> {
     }
 
     fn open(&mut self, kind: Kind, depth: usize) -> Result<usize, CanonicalError> {
-        if depth >= self.max_nesting {
+        if depth >= self.max_nesting + usize::from(!on(Clause::Nesting)) {
             return Err(CanonicalError::TooDeep);
         }
         self.at += 1;

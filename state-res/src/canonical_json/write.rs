@@ -3,6 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::{CanonicalError, MAX_INTEGER, MAX_NESTING, Numbers, shown};
+use crate::switches::{Clause, on};
 
 /// The canonical form of a value.
 ///
@@ -43,6 +44,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(&bytes[written..at]);
         written = at + 1;
         match byte {
+            b'\x08'..=b'\r' if !on(Clause::Escapes) => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
             0x08 => out.extend_from_slice(b"\\b"),
@@ -63,7 +65,7 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
 }
 
 fn write_nested(value: &Value, numbers: Numbers, depth: usize, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
-    if depth >= MAX_NESTING && (value.is_array() || value.is_object()) {
+    if depth >= MAX_NESTING + usize::from(!on(Clause::Nesting)) && (value.is_array() || value.is_object()) {
         return Err(CanonicalError::TooDeep);
     }
     match value {
@@ -123,13 +125,15 @@ fn write_members(
 
 fn write_number(number: &Number, numbers: Numbers, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     let text = number.to_string();
-    if numbers == Numbers::Lenient {
+    if numbers == Numbers::Lenient || !on(Clause::Integers) {
         out.extend_from_slice(text.as_bytes());
         return Ok(());
     }
     if number.is_f64() {
         return match number.as_f64() {
-            Some(float) if numbers == Numbers::Whole && float.fract() == 0.0 => write_whole(float, &text, out),
+            Some(float) if numbers == Numbers::Whole && float.fract() == 0.0 && on(Clause::WholeNumbers) => {
+                write_whole(float, &text, out)
+            }
             _ => Err(CanonicalError::NotAnInteger { number: shown(&text) }),
         };
     }

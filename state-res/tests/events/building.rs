@@ -37,8 +37,9 @@ fn fields(version: RoomVersion) -> EventFields {
 
 /// Server-server API, "Adding hashes and signatures to outgoing events": what we build is what a peer reads, verifies and
 /// names as we do.
+// clause: E2.12, S2.8
 #[test]
-fn built_events_are_what_a_peer_reads() {
+pub(crate) fn built_events_are_what_a_peer_reads() {
     for version in RoomVersion::ALL {
         for is_state in [true, false] {
             let mut fields = fields(version);
@@ -65,9 +66,22 @@ fn built_events_are_what_a_peer_reads() {
     }
 }
 
-/// Room version 12, "Event format": our create events have no room id, and give the room its id.
+/// Room versions, "Event format", `depth`: 2^63 - 1 to version 5, 2^53 - 1 from version 6. Both are events.
+// clause: E2.5
 #[test]
-fn create_events() {
+pub(crate) fn depths_end_where_integers_do() {
+    for version in RoomVersion::ALL {
+        let greatest = if version <= RoomVersion::V5 { 9_223_372_036_854_775_807 } else { 9_007_199_254_740_991 };
+        assert_eq!(version.max_depth(), greatest);
+        let deepest = EventFields { depth: greatest, ..fields(version) };
+        assert_eq!(build(version, deepest, "a.example", &key(1)).unwrap().depth(), greatest);
+    }
+}
+
+/// Room version 12, "Event format": our create events have no room id, and give the room its id.
+// clause: E2.13, E5.4
+#[test]
+pub(crate) fn create_events() {
     for version in RoomVersion::ALL {
         let mut fields = fields(version);
         fields.event_type = "m.room.create".to_owned();
@@ -84,8 +98,9 @@ fn create_events() {
 }
 
 /// Room version 11, "Moving the `redacts` property".
+// clause: E2.9
 #[test]
-fn redactions() {
+pub(crate) fn redactions() {
     for version in RoomVersion::ALL {
         let mut fields = fields(version);
         fields.event_type = "m.room.redaction".to_owned();
@@ -98,8 +113,9 @@ fn redactions() {
 }
 
 /// Room version 1, "Event format": references carry hashes, which we must know; and an event id of ours names our server.
+// clause: E2.2
 #[test]
-fn references_of_versions_1_and_2() {
+pub(crate) fn references_of_versions_1_and_2() {
     for version in [RoomVersion::V1, RoomVersion::V2] {
         let event = build(version, fields(version), "a.example", &key(1)).unwrap();
         let object = event.to_object();
@@ -115,8 +131,9 @@ fn references_of_versions_1_and_2() {
 }
 
 /// Client-server API, "Size limits", and room version 6, "Canonical JSON": what we may not send is not built.
+// clause: E1.9
 #[test]
-fn bad_events_are_not_built() {
+pub(crate) fn bad_events_are_not_built() {
     let version = RoomVersion::V12;
     let error_of = |change: fn(&mut EventFields)| {
         let mut fields = fields(version);
@@ -149,8 +166,9 @@ fn bad_events_are_not_built() {
 }
 
 /// Server-server API, "Joining Rooms": the template of another server becomes an event of ours.
+// clause: S2.8
 #[test]
-fn templates() {
+pub(crate) fn templates() {
     for version in RoomVersion::ALL {
         let whole = build(version, fields(version), "a.example", &key(1)).unwrap();
         let mut template: Map<String, Value> = whole.to_object();

@@ -80,8 +80,9 @@ proptest! {
 }
 
 /// Appendices, "Canonical JSON", "Grammar", against OLPC's: where they differ, and that we are on the specification's side.
+// clause: E1.2
 #[test]
-fn differences_from_olpc() {
+pub(crate) fn differences_from_olpc() {
     // Control characters: escaped here, raw there (which is not even JSON).
     let line_break = json!({"body": "a\nb\u{1}"});
     assert_eq!(ours(&line_break), r#"{"body":"a\nb\u0001"}"#);
@@ -100,16 +101,18 @@ fn differences_from_olpc() {
 
 /// No clause says which of two members of one name counts. We take the last, as the reference implementation's JSON reader
 /// and most others do, wherever the object is.
+// clause: E1.6
 #[test]
-fn the_last_of_several_members_counts() {
+pub(crate) fn the_last_of_several_members_counts() {
     let canonical = |json: &str| String::from_utf8(canonicalise(json.as_bytes(), Numbers::Strict).unwrap()).unwrap();
     assert_eq!(canonical(r#"{"a":1,"a":2}"#), r#"{"a":2}"#);
     assert_eq!(canonical(r#"{"a":1,"b":[{"c":1,"\u0063":{"d":2}}],"a":3,"a":2}"#), r#"{"a":2,"b":[{"c":{"d":2}}]}"#);
 }
 
 /// Appendices, "Canonical JSON": JSON is nested no deeper than [`MAX_NESTING`], so that reading it needs bounded memory.
+// clause: E1.7
 #[test]
-fn nesting_is_bounded() {
+pub(crate) fn nesting_is_bounded() {
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     canonicalise(nested(MAX_NESTING).as_bytes(), Numbers::Strict).unwrap();
     for levels in [MAX_NESTING + 1, 100, 1_000_000] {
@@ -126,8 +129,9 @@ fn nesting_is_bounded() {
 }
 
 /// RFC 8259, which the appendices' grammar adapts: what is no JSON, and where it stops being it.
+// clause: E1.1
 #[test]
-fn broken_json() {
+pub(crate) fn broken_json() {
     for (json, at) in [
         ("", 0),
         ("{", 1),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use state_res::{
     canonical_json::{CanonicalError, MAX_NESTING},
     ids::EventKey,
-    pdu::{MAX_PDU_BYTES, MAX_PDU_TEXT_BYTES, Pdu, PduError},
+    pdu::{MAX_PDU_BYTES, MAX_PDU_TEXT_BYTES, MAX_UNSIGNED_BYTES, Pdu, PduError},
     room_version::RoomVersion,
 };
 
@@ -29,8 +29,9 @@ fn error_with(version: RoomVersion, field: &str, value: Value) -> PduError {
 }
 
 /// Room versions, "Event format": every field comes out as it went in.
+// clause: E2.1, E2.12
 #[test]
-fn fields() {
+pub(crate) fn fields() {
     for version in RoomVersion::ALL {
         let mut sent = event(version);
         sent.insert("unsigned".to_owned(), json!({"age": 5, "é\n": 1.5}));
@@ -67,8 +68,9 @@ fn fields() {
 }
 
 /// Room versions, "Event format": what is required, per version.
+// clause: E2.1
 #[test]
-fn required_fields() {
+pub(crate) fn required_fields() {
     for version in RoomVersion::ALL {
         let number = version.number();
         for (field, is_required) in [
@@ -102,8 +104,9 @@ fn required_fields() {
 }
 
 /// Room versions, "Event format": types of the fields.
+// clause: E2.1, E2.2, E2.8
 #[test]
-fn wrong_types() {
+pub(crate) fn wrong_types() {
     for version in RoomVersion::ALL {
         let wrong = [
             ("type", json!(1)),
@@ -148,8 +151,9 @@ fn wrong_types() {
 }
 
 /// Appendices, "User Identifiers", "Room IDs": what must have the form of an identifier.
+// clause: E2.6, E2.7
 #[test]
-fn identifiers() {
+pub(crate) fn identifiers() {
     for version in RoomVersion::ALL {
         for bad in ["alice:a.example", "@alice", "@alice:", "@a\0:x", ""] {
             assert!(matches!(error_with(version, "sender", json!(bad)), PduError::NotAnId { field: "sender", .. }));
@@ -171,8 +175,9 @@ fn identifiers() {
 
 /// Client-server API, "Size limits": 255 bytes for `sender`, `room_id`, `state_key`, `type`, `event_id`; bytes, not
 /// characters.
+// clause: E3.2
 #[test]
-fn field_limits() {
+pub(crate) fn field_limits() {
     for version in RoomVersion::ALL {
         let mut limits = vec![
             ("type", "é".repeat(127) + "x", "é".repeat(128)),
@@ -213,8 +218,9 @@ fn field_limits() {
 }
 
 /// Room versions, "Event format": at most 20 `prev_events` and 10 `auth_events`.
+// clause: E2.3
 #[test]
-fn reference_limits() {
+pub(crate) fn reference_limits() {
     for version in RoomVersion::ALL {
         for (field, max) in [("prev_events", 20), ("auth_events", 10)] {
             let list = |count: usize| Value::Array(vec![reference(version, "p"); count]);
@@ -230,8 +236,9 @@ fn reference_limits() {
 
 /// Client-server API, "Size limits": "The complete event MUST NOT be larger than 65536 bytes … including any signatures,
 /// and encoded as Canonical JSON". White space, escapes and `unsigned` do not count.
+// clause: E2.11, E3.1, E3.3
 #[test]
-fn size_limit() {
+pub(crate) fn size_limit() {
     for version in RoomVersion::ALL {
         let mut event = event(version);
         event.insert("content".to_owned(), json!({"body": ""}));
@@ -258,9 +265,26 @@ fn size_limit() {
     }
 }
 
-/// Server-server API, "Checks performed on receipt of a PDU", 1: broken text is no event.
+/// What is not hashed has a bound of its own.
+// clause: E3.3
 #[test]
-fn broken_text() {
+pub(crate) fn unsigned_is_bounded() {
+    for version in RoomVersion::ALL {
+        let with = |bytes: usize| {
+            let mut event = event(version);
+            // {"a":""} has 8 bytes.
+            event.insert("unsigned".to_owned(), json!({"a": "x".repeat(bytes - 8)}));
+            parse(version, &event)
+        };
+        with(MAX_UNSIGNED_BYTES).unwrap();
+        assert!(with(MAX_UNSIGNED_BYTES + 1).unwrap_err().is_too_large());
+    }
+}
+
+/// Server-server API, "Checks performed on receipt of a PDU", 1: broken text is no event.
+// clause: P1
+#[test]
+pub(crate) fn broken_text() {
     for version in RoomVersion::ALL {
         let json = event_json(version, "m.room.message", None, r#"{"body":"é"}"#);
         for end in 0..json.len() {
@@ -280,8 +304,9 @@ fn broken_text() {
 }
 
 /// The bound on nesting holds in every version and every part of the event.
+// clause: E1.7
 #[test]
-fn nesting() {
+pub(crate) fn nesting() {
     for version in RoomVersion::ALL {
         let content = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
         // Two levels are the event and its content.
@@ -301,8 +326,9 @@ fn nesting() {
 }
 
 /// Room version 12, "Event format": the create event has no `room_id`; the room's id is its event id with `!`.
+// clause: E2.13, E5.4
 #[test]
-fn room_id_of_version_12() {
+pub(crate) fn room_id_of_version_12() {
     let json = event_json(RoomVersion::V12, "m.room.create", Some(""), "{}");
     let create = Pdu::parse(RoomVersion::V12, json.as_bytes()).unwrap();
     assert!(!create.has_room_id());
@@ -320,8 +346,9 @@ fn room_id_of_version_12() {
 }
 
 /// Room versions 1, 3, 4, "Event IDs".
+// clause: E2.8, E5.1, E5.2, E5.3
 #[test]
-fn event_ids() {
+pub(crate) fn event_ids() {
     for version in RoomVersion::ALL {
         let event = parse(version, &event(version)).unwrap();
         let (id, hash) = (event.event_id(), event.reference_hash());
@@ -342,8 +369,9 @@ fn event_ids() {
 }
 
 /// Room version 11, "Moving the `redacts` property".
+// clause: E2.9
 #[test]
-fn redacts() {
+pub(crate) fn redacts() {
     for version in RoomVersion::ALL {
         let json = event_json(version, "m.room.redaction", None, "{\"redacts\":\"$in:content\"}");
         let json = json.replacen('{', "{\"redacts\":\"$top:level\",", 1);
@@ -357,8 +385,9 @@ fn redacts() {
 }
 
 /// Two servers must not see two events in one text: of two members of one name the last counts everywhere.
+// clause: E1.6
 #[test]
-fn duplicate_members() {
+pub(crate) fn duplicate_members() {
     let json = event_json(RoomVersion::V10, "X", None, r#"{"a":1,"a":2}"#);
     let twice = json.replacen('{', "{\"sender\":\"@mallory:m.example\",\"\\u0074ype\":\"Y\",", 1);
     let event = Pdu::parse(RoomVersion::V10, twice.as_bytes()).unwrap();

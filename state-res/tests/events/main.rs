@@ -2,12 +2,17 @@
 //!
 //! Every test names the clause of the specification that it checks.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod building;
 mod canonical;
+#[path = "../common/clauses.rs"]
+mod docs;
 mod format;
 mod generate;
+mod mutants;
+#[path = "../common/mutants.rs"]
+mod mutants_of;
 mod numbers;
 mod oracle;
 mod redaction;

@@ -30,8 +30,9 @@ fn with_number(version: RoomVersion, number: &str) -> String {
 }
 
 /// Room version 6, "Canonical JSON": "Servers MUST strictly enforce the JSON format".
+// clause: E1.4, E1.9
 #[test]
-fn strict_from_version_6() {
+pub(crate) fn strict_from_version_6() {
     for version in RoomVersion::ALL.into_iter().filter(|version| version.number() >= 6) {
         for number in ODD {
             let error = Pdu::parse(version, with_number(version, number).as_bytes()).unwrap_err();
@@ -53,8 +54,9 @@ fn strict_from_version_6() {
 
 /// Room version 1, "Canonical JSON": "Servers MUST NOT strictly enforce the JSON format"; so whatever the digits, they go
 /// into the hash as they came, and come out as they came.
+// clause: E1.8
 #[test]
-fn as_they_came_before_version_6() {
+pub(crate) fn as_they_came_before_version_6() {
     for version in RoomVersion::ALL.into_iter().filter(|version| version.number() < 6) {
         for number in ODD.into_iter().chain(["-0"]) {
             let event = Pdu::parse(version, with_number(version, number).as_bytes()).unwrap();
@@ -75,8 +77,9 @@ fn as_they_came_before_version_6() {
 }
 
 /// The same, with the hashed bytes written out by hand.
+// clause: E1.8, E4.1
 #[test]
-fn lenient_hash_is_over_the_text() {
+pub(crate) fn lenient_hash_is_over_the_text() {
     let json = concat!(
         r#"{"type":"X","content":{"n":1e3,"m":100000000000000000000},"depth":1,"room_id":"!r:x","sender":"@a:x","#,
         r#""prev_events":[],"auth_events":[],"origin_server_ts":1,"hashes":{"sha256":""},"signatures":{}}"#
@@ -99,8 +102,9 @@ fn numbers_beyond_a_double_are_the_nearest_double() {
 }
 
 /// Appendices, "Canonical JSON": zero has no sign. A text with `-0` means zero; a float is refused whatever its value.
+// clause: E1.5
 #[test]
-fn negative_zero() {
+pub(crate) fn negative_zero() {
     let event = Pdu::parse(RoomVersion::V10, with_number(RoomVersion::V10, "-0").as_bytes()).unwrap();
     assert_eq!(event.content_json(), br#"{"l":[0],"n":0}"#);
     assert_eq!(canonicalise(b"-0", Numbers::Strict).unwrap(), b"0");
@@ -109,8 +113,9 @@ fn negative_zero() {
 }
 
 /// Appendices, "Canonical JSON", "Examples": JSON that is no event may spell whole numbers as it likes.
+// clause: E1.10
 #[test]
-fn whole_numbers() {
+pub(crate) fn whole_numbers() {
     // (serde_json reads long floats inexactly, so the last one only as text.)
     let exact = canonicalise(b"9007199254740991.0", Numbers::Whole).unwrap();
     assert_eq!(exact, b"9007199254740991");
@@ -126,8 +131,9 @@ fn whole_numbers() {
 }
 
 /// `depth` and `origin_server_ts` are integers in every version ("Event format"); before version 6 up to 2^63-1.
+// clause: E2.4
 #[test]
-fn depth_and_time_are_integers() {
+pub(crate) fn depth_and_time_are_integers() {
     let json = event_json(RoomVersion::V5, "X", None, "{}");
     let with_depth = |depth: &str| json.replace("\"depth\":7", &format!("\"depth\":{depth}"));
     assert_eq!(Pdu::parse(RoomVersion::V5, with_depth("9223372036854775807").as_bytes()).unwrap().depth(), i64::MAX);

@@ -93,8 +93,9 @@ struct Counts {
 /// Canonical JSON, content hash, reference hash, event id, redaction, signing and verifying of generated events, in all
 /// versions. (`ruma-signatures` declares versions 1 to 5 out of scope for their numbers; the generated ones have only
 /// integers that all versions allow.)
+// clause: E4.2
 #[test]
-fn generated_events() {
+pub(crate) fn generated_events() {
     let keys = ruma_keys();
     let mut total = 0;
     for version in RoomVersion::ALL {

@@ -66,8 +66,9 @@ const TYPES: [&str; 10] = [
 ];
 
 /// Every key that some version and type keeps, and a few that none does, in every version and type.
+// clause: E4.2, E5.5, R1.*, R2.3
 #[test]
-fn every_list() {
+pub(crate) fn every_list() {
     let mut content = Map::new();
     for name in [
         "membership",
@@ -135,8 +136,9 @@ fn every_list() {
 
 /// Room version 11, "Redactions": of `third_party_invite` the `signed` key is kept, so what is no object keeps nothing.
 /// (ruma 0.22 keeps such a value whole; see `oracle.rs`.)
+// clause: R1.10
 #[test]
-fn odd_third_party_invites() {
+pub(crate) fn odd_third_party_invites() {
     for version in [RoomVersion::V11, RoomVersion::V12] {
         for (sent, kept) in [
             (json!("text"), json!({"membership": "invite"})),
@@ -155,8 +157,9 @@ fn odd_third_party_invites() {
 }
 
 /// A redacted event drops `unsigned`, and nobody else's copy of the event changes.
+// clause: R1.1
 #[test]
-fn redaction_makes_a_copy() {
+pub(crate) fn redaction_makes_a_copy() {
     let text = event_json(RoomVersion::V10, "m.room.message", None, r#"{"body":"secret"}"#);
     let text = text.replacen('{', "{\"unsigned\":{\"age\":1},", 1);
     let event = Pdu::parse(RoomVersion::V10, text.as_bytes()).unwrap();

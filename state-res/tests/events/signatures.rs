@@ -50,8 +50,9 @@ fn verify(version: RoomVersion, event: &Map<String, Value>) -> Result<ContentHas
 
 /// Server-server API, "Validating hashes and signatures on received events": a change of what redaction removes makes the
 /// content hash differ, a change of what it keeps breaks the signature, and `unsigned` may change.
+// clause: E2.10, E2.11, S2.1
 #[test]
-fn what_is_covered() {
+pub(crate) fn what_is_covered() {
     for version in RoomVersion::ALL {
         let event = message(version);
         assert_eq!(verify(version, &event), Ok(ContentHash::Matches));
@@ -95,8 +96,9 @@ fn what_is_covered() {
 }
 
 /// Server-server API, "Validating hashes and signatures on received events": a hash that cannot be decoded does not match.
+// clause: P3
 #[test]
-fn odd_content_hashes() {
+pub(crate) fn odd_content_hashes() {
     let version = RoomVersion::V10;
     for (odd, expected) in [("!!!", ContentHash::Differs), ("", ContentHash::Differs), ("AAAA", ContentHash::Differs)] {
         let mut event = unsigned_event(version, "m.room.message", None, "{}");
@@ -110,8 +112,9 @@ fn odd_content_hashes() {
 }
 
 /// Appendices, "Unpadded Base64": "implementations SHOULD accept input with or without padding".
+// clause: E4.3
 #[test]
-fn padded_base64_is_read() {
+pub(crate) fn padded_base64_is_read() {
     let version = RoomVersion::V10;
     let mut event = message(version);
     let signature = event["signatures"]["a.example"]["ed25519:k1"].as_str().unwrap().to_owned();
@@ -123,8 +126,9 @@ fn padded_base64_is_read() {
 
 /// Appendices, "Checking for a Signature", steps 1 to 4; server-server API: "If a signature is from an unknown or expired
 /// key, it is skipped"; "If all signatures from known unexpired keys … are found to be valid".
+// clause: S1.3, S2.2, S2.6, S2.7
 #[test]
-fn which_signatures_count() {
+pub(crate) fn which_signatures_count() {
     let version = RoomVersion::V10;
     let server = || "a.example".to_owned();
     let event = message(version);
@@ -176,8 +180,9 @@ fn signers(version: RoomVersion, event: &Map<String, Value>) -> Vec<String> {
 }
 
 /// Server-server API, "Validating hashes and signatures on received events": who must have signed, in every version.
+// clause: S2.2, S2.3, S2.4, S2.5
 #[test]
-fn required_signers_of_every_version() {
+pub(crate) fn required_signers_of_every_version() {
     for version in RoomVersion::ALL {
         let number = version.number();
         let plain = unsigned_event(version, "m.room.message", None, "{}");
@@ -210,8 +215,9 @@ fn required_signers_of_every_version() {
 }
 
 /// Rule 4.2 (in version 12: 5.2): a key that names no user names no server that could have signed.
+// clause: S2.5
 #[test]
-fn authorising_user_must_be_a_user() {
+pub(crate) fn authorising_user_must_be_a_user() {
     for odd in [json!("carol"), json!("@carol"), json!(5), Value::Null] {
         let content = json!({"membership": "join", "join_authorised_via_users_server": odd}).to_string();
         let version = RoomVersion::V9;
@@ -222,8 +228,9 @@ fn authorising_user_must_be_a_user() {
 }
 
 /// All required servers must have signed, and each one's signature is looked at.
+// clause: S2.5, S2.6, S2.7
 #[test]
-fn several_signers() {
+pub(crate) fn several_signers() {
     let content = r#"{"membership":"join","join_authorised_via_users_server":"@carol:c.example"}"#;
     for version in RoomVersion::ALL {
         let join = unsigned_event(version, "m.room.member", Some("@alice:a.example"), content);
@@ -248,8 +255,9 @@ fn several_signers() {
 
 /// Server-server API, "Inviting to a room" and "Restricted rooms": another server adds its signature to an event; nothing
 /// but the signatures changes, odd numbers of old versions included.
+// clause: S2.8
 #[test]
-fn countersigning() {
+pub(crate) fn countersigning() {
     for version in RoomVersion::ALL {
         let mut event = message(version);
         let text = serde_json::to_string(&event).unwrap();
@@ -276,8 +284,9 @@ fn countersigning() {
 }
 
 /// Appendices, "Checking for a Signature", for JSON that is no event.
+// clause: S1.2, S1.3
 #[test]
-fn json_signatures() {
+pub(crate) fn json_signatures() {
     let mut object = Map::from_iter([("a".to_owned(), json!(1))]);
     let verify = |object: &Map<String, Value>| verify_json(object, "@u:x", "ed25519:k1", &key(1).verify_key());
     assert_eq!(verify(&object), Err(SignatureError::Missing { server: "@u:x".to_owned() }));
@@ -295,8 +304,9 @@ fn json_signatures() {
 }
 
 /// Signing keys: the text form goes both ways, and what is no key is refused.
+// clause: E4.3, S1.2, S1.4
 #[test]
-fn keys() {
+pub(crate) fn keys() {
     let key = SigningKey::from_text(" ed25519 a_1 YJDBA9Xnr2sVqXD9Vj7XVUnmFZcZrlw8Md7kMW+3XA1\n").unwrap();
     assert_eq!((key.key_id(), key.version()), ("ed25519:a_1", "a_1"));
     // The specification's seed has bits set after its 32nd byte, which are not part of it.
@@ -319,6 +329,8 @@ fn keys() {
     VerifyKey::from_base64("AAAA").unwrap_err();
     if let Ok(weak) = VerifyKey::from_bytes(&[0; 32]) {
         use base64::prelude::*;
-        assert!(!weak.verifies(b"anything", &BASE64_STANDARD_NO_PAD.encode([0; 64])));
+        // Whether such a signature would fit a message depends on chance, so there are several.
+        let signature = BASE64_STANDARD_NO_PAD.encode([0; 64]);
+        assert!((0..64_u8).all(|message| !weak.verifies(&[message], &signature)));
     }
 }

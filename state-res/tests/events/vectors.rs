@@ -22,8 +22,9 @@ fn object(json: &str) -> Map<String, Value> {
 }
 
 /// Appendices, "Canonical JSON", "Examples": all of them, in order.
+// clause: E1.1, E1.10
 #[test]
-fn canonical_json_examples() {
+pub(crate) fn canonical_json_examples() {
     assert_eq!(canonical("{}"), "{}");
     assert_eq!(canonical("{\n    \"one\": 1,\n    \"two\": \"Two\"\n}"), r#"{"one":1,"two":"Two"}"#);
     assert_eq!(canonical("{\n    \"b\": \"2\",\n    \"a\": \"1\"\n}"), r#"{"a":"1","b":"2"}"#);
@@ -56,8 +57,9 @@ fn canonical_json_examples() {
 }
 
 /// Appendices, "Canonical JSON", "Grammar": every control character and its one spelling.
+// clause: E1.3
 #[test]
-fn control_characters() {
+pub(crate) fn control_characters() {
     let expected = [
         "\\u0000", "\\u0001", "\\u0002", "\\u0003", "\\u0004", "\\u0005", "\\u0006", "\\u0007", "\\b", "\\t", "\\n",
         "\\u000b", "\\f", "\\r", "\\u000e", "\\u000f", "\\u0010", "\\u0011", "\\u0012", "\\u0013", "\\u0014",
@@ -74,16 +76,18 @@ fn control_characters() {
 }
 
 /// Appendices, "Canonical JSON", "Grammar": quotation marks, backslashes, slashes, line breaks.
+// clause: E1.3
 #[test]
-fn quotes_and_line_breaks() {
+pub(crate) fn quotes_and_line_breaks() {
     assert_eq!(canonical(r#"{"a\"b":"\/ \\ \" \u0022 \u005c \u002F"}"#), r#"{"a\"b":"/ \\ \" \" \\ /"}"#);
     assert_eq!(canonical("{\"body\":\"one\\ntwo\\r\\nthree\\ttab\"}"), "{\"body\":\"one\\ntwo\\r\\nthree\\ttab\"}");
 }
 
 /// Appendices, "Canonical JSON": "lexicographically sorted by Unicode codepoint", not by UTF-16 code unit, and not by the
 /// key as it is written: a quotation mark sorts as U+0022, a line break as U+000A.
+// clause: E1.2
 #[test]
-fn keys_sort_by_code_point() {
+pub(crate) fn keys_sort_by_code_point() {
     assert_eq!(
         canonical("{\"\u{10000}\":1,\"\u{FFFF}\":2,\"\u{E000}\":3,\"\u{D7FF}\":4}"),
         "{\"\u{D7FF}\":4,\"\u{E000}\":3,\"\u{FFFF}\":2,\"\u{10000}\":1}"
@@ -99,8 +103,9 @@ fn keys_sort_by_code_point() {
 }
 
 /// Appendices, "Cryptographic Test Vectors", "JSON Signing".
+// clause: S1.1, S1.2
 #[test]
-fn json_signing() {
+pub(crate) fn json_signing() {
     let cases = [
         ("{}", "K8280/U9SSy9IVtjBuVeLr+HpOB4BQFWbg+UZaADMtTdGYI7Geitb76LTrr5QV/7Xg4ahLwYGYZzuHGZKM5ZAQ"),
         (
@@ -119,8 +124,9 @@ fn json_signing() {
 }
 
 /// Appendices, "Cryptographic Test Vectors", "Event Signing": both events.
+// clause: E4.1, S2.1
 #[test]
-fn event_signing() {
+pub(crate) fn event_signing() {
     let mut minimal = object(
         r#"{
             "room_id": "!x:domain", "sender": "@a:domain", "origin": "domain", "origin_server_ts": 1000000,
@@ -153,8 +159,9 @@ fn event_signing() {
 /// Appendices, "Signing Details": the example object, by the key it names. (The specification does not give the private
 /// key, and its example signature is by another one; what is checked is that `unsigned` and other signatures are not
 /// covered and stay.)
+// clause: S1.1, S1.2
 #[test]
-fn signing_leaves_unsigned_and_other_signatures_alone() {
+pub(crate) fn signing_leaves_unsigned_and_other_signatures_alone() {
     let mut signed = object(r#"{"name":"example.org","unsigned":{"age_ts":1}}"#);
     sign_json(&mut signed, "a.example", &crate::key(1)).unwrap();
     sign_json(&mut signed, "b.example", &crate::key(2)).unwrap();

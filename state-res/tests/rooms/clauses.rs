@@ -2,9 +2,13 @@
 //!
 //! The numbers are written down here anew, from the specification's pages, so that they check the crate's table.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use state_res::{
-    auth::{Cited, Refusal, check, check_auth_events, check_authoriser_signature, rule_numbers, without_rule},
+    auth::{
+        Cited, Refusal, check, check_auth_events, check_authoriser_signature, rule_clause, rule_numbers, without_rule,
+    },
     room_version::RoomVersion,
     sign::{SigningKey, sign_json},
 };
@@ -824,8 +828,9 @@ fn redactions(c: &mut Cases) {
 }
 
 /// The rules hold, each by the number that the specification gives it.
+// clause: R2.1, D1.3, D2.*, A*, P8.1
 #[test]
-fn rules_hold() {
+pub(crate) fn rules_hold() {
     let mut failures = Vec::new();
     for version in RoomVersion::ALL {
         for case in cases(version) {
@@ -838,17 +843,19 @@ fn rules_hold() {
 }
 
 /// With any one rule turned off, some case that cites it fails. Prints which.
+// clause: A*
 #[test]
-fn no_rule_is_idle() {
+pub(crate) fn no_rule_is_idle() {
     let mut idle = Vec::new();
-    println!("{:<8} {:<10} {:>6} {:>8}", "version", "rule", "cases", "failing");
+    println!("{:<8} {:<10} {:<8} {:>6} {:>8}", "version", "rule", "clause", "cases", "failing");
     for version in RoomVersion::ALL {
         let cases = cases(version);
         for number in rule_numbers(version) {
             let citing: Vec<_> = cases.iter().filter(|case| case.cites == number).collect();
             let fails = |case: &&&Case| without_rule(version, number, || case.holds()).unwrap().is_err();
             let failing = citing.iter().filter(fails).count();
-            println!("{version:<8} {number:<10} {:>6} {failing:>8}", citing.len());
+            let clause = rule_clause(version, number).unwrap();
+            println!("{version:<8} {number:<10} {clause:<8} {:>6} {failing:>8}", citing.len());
             if failing == 0 {
                 idle.push(format!("version {version}, rule {number}"));
             }
@@ -858,4 +865,30 @@ fn no_rule_is_idle() {
         assert!(cited.clone().all(|number| known.contains(&number)), "version {version} has no such rule");
     }
     assert!(idle.is_empty(), "nothing fails without these rules: {idle:#?}");
+}
+
+/// The table of numbers in docs/spec/4-authorisation.md is the one that the crate gives its refusals by, and every rule is a clause
+/// there.
+#[test]
+fn numbers_are_those_of_the_table() {
+    let page = std::fs::read_to_string(crate::docs::root().join("docs/spec/4-authorisation.md")).unwrap();
+    let (_, table) = page.split_once("| clause | 1, 2 | 3–5 | 6 | 7 | 8, 9 | 10 | 11 | 12 |\n").unwrap();
+    let last_versions = [2, 5, 6, 7, 9, 10, 11, 12];
+    let mut rows: BTreeSet<(u8, &str, &str)> = BTreeSet::new();
+    for row in table.lines().skip(1) {
+        let cells: Vec<&str> = row.trim_matches(['|', ' ']).split(" | ").collect();
+        for version in 1..=12 {
+            let column = last_versions.iter().position(|last| version <= *last).unwrap();
+            if cells[column + 1] != "–" {
+                rows.insert((version, cells[0], cells[column + 1]));
+            }
+        }
+    }
+    let ours = RoomVersion::ALL.into_iter().flat_map(|version| {
+        rule_numbers(version).map(move |number| (version.number(), rule_clause(version, number).unwrap(), number))
+    });
+    assert_eq!(rows, ours.collect());
+    let clauses = crate::docs::Clauses::read();
+    let in_text: BTreeSet<&str> = clauses.matching("A*").collect();
+    assert_eq!(in_text, rows.iter().map(|(_, clause, _)| *clause).collect());
 }

@@ -3,13 +3,22 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod auth_oracle;
+mod by_the_letter;
 mod clauses;
+#[path = "../common/clauses.rs"]
+mod docs;
+mod examples;
 mod generated;
 mod graph_index;
 mod indexed;
+mod letter;
+mod levels;
+mod mutants;
+#[path = "../common/mutants.rs"]
+mod mutants_of;
 mod resolve_edges;
 mod resolve_oracle;
-mod resolve_v1;
 mod ruma;
+mod selection;
 mod support;
 mod tree;

@@ -59,8 +59,9 @@ impl Events for Faulty<'_> {
 }
 
 /// Whatever the store fails to answer, the resolution is the right one or an error, never a state without the answer.
+// clause: M1.4
 #[test]
-fn failures_abort() {
+pub(crate) fn failures_abort() {
     for version in VERSIONS {
         let mut room = room(version, 4);
         let roots: Vec<Root> = room.states.clone().iter().map(|state| room.store.root(state)).collect();
@@ -86,8 +87,9 @@ fn failures_abort() {
 }
 
 /// An event that is not there is an error, or of no importance.
+// clause: M1.4
 #[test]
-fn missing_events_are_errors() {
+pub(crate) fn missing_events_are_errors() {
     for version in VERSIONS {
         let (mut errors, mut unimportant) = (0, 0);
         for seed in 0..20 {
@@ -113,8 +115,9 @@ fn missing_events_are_errors() {
 }
 
 /// Of no states, one, or equal ones, nothing needs to be read.
+// clause: M1.3
 #[test]
-fn what_agrees_needs_no_resolution() {
+pub(crate) fn what_agrees_needs_no_resolution() {
     for version in VERSIONS {
         let mut room = room(version, 1);
         let state = room.states[0].clone();
@@ -135,8 +138,9 @@ fn state_of(events: &[&Pdu]) -> State {
 }
 
 /// A room of version 2, in which senders choose event ids and so can make them cite one another in a circle.
+// clause: M4.3
 #[test]
-fn cycles_end() {
+pub(crate) fn cycles_end() {
     let version = RoomVersion::V2;
     let mut store = Store::default();
     let create = create(version, json!({}), json!({ "event_id": "$create:a" }));
@@ -229,8 +233,9 @@ fn depth_is_harmless() {
 }
 
 /// An auth event that was rejected does not stand in for what the state lacks (room version 2, "Iterative auth checks").
+// clause: P8.2, M5.3
 #[test]
-fn rejected_auth_events_do_not_help() {
+pub(crate) fn rejected_auth_events_do_not_help() {
     let version = RoomVersion::V11;
     let create = create(version, json!({}), json!({}));
     let event = |event_type: &str, state_key: &str, sender: &str, content: serde_json::Value, cited: &[&Pdu]| {

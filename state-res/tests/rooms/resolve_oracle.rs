@@ -16,8 +16,9 @@ const ROOMS: u64 = 750;
 
 /// Resolves as the oracle does, except where the specification decides otherwise: the oracle follows the auth chains of power
 /// events only as long as they stay in the full conflicted set, and the definition of *X* in step 1 knows no such limit.
+// clause: M3.*, M4.*, M5.*, M6.*
 #[test]
-fn agrees_with_the_oracle() {
+pub(crate) fn agrees_with_the_oracle() {
     println!("{:<8} {:>6} {:>10} {:>13} {:>6} {:>6}", "version", "rooms", "conflicts", "power levels", "bans", "joins");
     let (mut differing, mut other_chains) = (Vec::new(), 0);
     for version in RoomVersion::ALL.into_iter().filter(|version| *version != RoomVersion::V1) {
@@ -94,8 +95,9 @@ fn chains_leave_the_conflict(room: &Room) -> bool {
 /// it is applied before her other join, although that is older. The oracle, which stops at the power levels because nobody
 /// disputes them, applies it after. In version 12 the conflicted state subgraph leads through the power levels, and both do
 /// the same.
+// clause: M6.2
 #[test]
-fn chains_lead_through_what_is_agreed() {
+pub(crate) fn chains_lead_through_what_is_agreed() {
     for version in [RoomVersion::V2, RoomVersion::V6, RoomVersion::V11, RoomVersion::V12] {
         let v12 = version == RoomVersion::V12;
         let create = create(version, json!({}), json!({}));

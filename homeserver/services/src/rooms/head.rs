@@ -85,7 +85,7 @@ impl Head {
     /// The depth of an event that follows the extremities.
     #[must_use]
     pub fn next_depth(&self) -> i64 {
-        // `depth` is capped at the largest canonical JSON integer (room versions, "depth").
-        self.extremities.iter().map(|one| one.depth).max().map_or(1, |depth| depth.saturating_add(1).min((1 << 53) - 1))
+        let deepest = self.extremities.iter().map(|one| one.depth).max();
+        deepest.map_or(1, |depth| depth.saturating_add(1).min(self.room_version.max_depth()))
     }
 }
