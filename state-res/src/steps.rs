@@ -12,6 +12,32 @@ use crate::{
     switches::{Clause, on},
 };
 
+/// A check on receipt of a PDU that this crate makes itself (server-server API, "Checks performed on receipt of a PDU").
+/// The others apply the authorisation rules in one state or another, and whoever has the states makes them.
+#[cfg(feature = "rule-switches")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiptCheck {
+    /// 1: it is a valid event. Off, limits and identifiers' grammar are not looked at; a field that is missing still is.
+    Format,
+    /// 2: it passes signature checks.
+    Signatures,
+    /// 3: it passes hash checks.
+    ContentHash,
+}
+
+/// Runs `test` as if there were no such check. Only on the calling thread.
+#[cfg(feature = "rule-switches")]
+pub fn without_check<T>(check: ReceiptCheck, test: impl FnOnce() -> T) -> T {
+    crate::switches::without_clause(
+        match check {
+            ReceiptCheck::Format => Clause::CheckFormat,
+            ReceiptCheck::Signatures => Clause::CheckSignatures,
+            ReceiptCheck::ContentHash => Clause::CheckContentHash,
+        },
+        test,
+    )
+}
+
 /// An event as it came: well-formed (check 1), nothing more.
 #[derive(Clone, Debug)]
 pub struct Received(Pdu);

@@ -3,6 +3,8 @@
 //! package's own tests enables; without it every clause is on, and the compiler knows.
 
 #[cfg(feature = "rule-switches")]
+pub(crate) use self::off::without_clause;
+#[cfg(feature = "rule-switches")]
 pub use self::off::{switchable, without};
 
 macro_rules! clauses {
@@ -54,6 +56,12 @@ mod off {
     /// Runs `test` as if there were no clause of this id. Only on the calling thread. `None`, without running `test`, if it
     /// cannot be turned off.
     pub fn without<T>(id: &str, test: impl FnOnce() -> T) -> Option<T> {
+        let (clause, _) = *IDS.iter().find(|(_, known)| *known == id)?;
+        Some(without_clause(clause, test))
+    }
+
+    /// As [`without`].
+    pub(crate) fn without_clause<T>(clause: Clause, test: impl FnOnce() -> T) -> T {
         /// Goes back to what was off before, also when the test panics.
         struct Restore(Option<Clause>);
         impl Drop for Restore {
@@ -62,9 +70,8 @@ mod off {
             }
         }
 
-        let (clause, _) = *IDS.iter().find(|(_, known)| *known == id)?;
         let _restore = Restore(OFF.replace(Some(clause)));
-        Some(test())
+        test()
     }
 }
 

@@ -168,8 +168,9 @@ fn graph(version: RoomVersion, rng: &mut ChaCha8Rng) -> Room {
     Room { store, states }
 }
 
+// clause: M3.3, M3.4
 #[test]
-fn any_graph_gives_the_sets_of_the_definitions() {
+pub(crate) fn any_graph_gives_the_sets_of_the_definitions() {
     for version in [RoomVersion::V2, RoomVersion::V6, RoomVersion::V11, RoomVersion::V12] {
         let (mut differences, mut common, mut subgraphs, mut enlarged) = (0, 0, 0, 0);
         for seed in 0..GRAPHS {
@@ -302,8 +303,9 @@ impl Town {
 
 const VERSIONS: [RoomVersion; 4] = [RoomVersion::V2, RoomVersion::V6, RoomVersion::V10, RoomVersion::V12];
 
+// clause: M3.3
 #[test]
-fn superseded_power_levels_that_only_the_undisputed_cite() {
+pub(crate) fn superseded_power_levels_that_only_the_undisputed_cite() {
     for version in VERSIONS {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         // Of many who cite the first power levels only one is still in the state, and not the first to be found.
