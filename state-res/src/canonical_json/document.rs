@@ -222,12 +222,10 @@ impl<'a> Document<'a> {
                 _ => Err(CanonicalError::OutOfRange { number: shown(text) }),
             };
         }
-        match text.parse::<f64>() {
-            Ok(float) if numbers == Numbers::Whole && float.fract() == 0.0 && on(Clause::WholeNumbers) => {
-                super::write::write_whole(float, text, out)
-            }
-            _ => Err(CanonicalError::NotAnInteger { number: shown(text) }),
+        if numbers == Numbers::Whole && on(Clause::WholeNumbers) {
+            return super::write::write_whole_text(text, out);
         }
+        Err(CanonicalError::NotAnInteger { number: shown(text) })
     }
 
     fn slice(&self, node: usize) -> &'a str {

@@ -146,8 +146,47 @@ fn write_number(number: &Number, numbers: Numbers, out: &mut Vec<u8>) -> Result<
     }
 }
 
+/// Appends a number with a fraction or an exponent as the integer that its text means, to the last digit: a double would
+/// round small fractions away.
+pub(super) fn write_whole_text(text: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+    /// How many digits 2^53 - 1 has.
+    const MAX_DIGITS: i64 = 16;
+
+    let not_an_integer = || Err(CanonicalError::NotAnInteger { number: shown(text) });
+    let out_of_range = || Err(CanonicalError::OutOfRange { number: shown(text) });
+    let (decimal, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (sign, decimal) = decimal.strip_prefix('-').map_or(("", decimal), |decimal| ("-", decimal));
+    let (whole, fraction) = decimal.split_once('.').unwrap_or((decimal, ""));
+    let mut digits = format!("{whole}{fraction}");
+    let written = digits.len();
+    digits.truncate(digits.trim_end_matches('0').len());
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        out.push(b'0');
+        return Ok(());
+    }
+    let Ok(exponent) = exponent.trim_start_matches('+').parse::<i64>() else {
+        return if exponent.starts_with('-') { not_an_integer() } else { out_of_range() };
+    };
+    // How many zeros follow the significant digits. A text is much shorter than any number that could overflow here.
+    let zeros = exponent.saturating_sub(fraction.len() as i64).saturating_add((written - digits.len()) as i64);
+    if zeros < 0 {
+        return not_an_integer();
+    }
+    if zeros.saturating_add(significant.len() as i64) > MAX_DIGITS {
+        return out_of_range();
+    }
+    match format!("{significant}{}", "0".repeat(zeros as usize)).parse::<i64>() {
+        Ok(integer) if integer <= MAX_INTEGER => {
+            out.extend_from_slice(format!("{sign}{integer}").as_bytes());
+            Ok(())
+        }
+        _ => out_of_range(),
+    }
+}
+
 /// Appends a float without fraction as an integer; `text` is how it was spelt.
-pub(super) fn write_whole(float: f64, text: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+fn write_whole(float: f64, text: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
     if float.abs() > MAX_INTEGER as f64 {
         return Err(CanonicalError::OutOfRange { number: shown(text) });
     }

@@ -157,3 +157,31 @@ fn functions_on_objects_agree_with_events() {
         assert_eq!(hash::reference_hash(version, &object).unwrap(), event.reference_hash());
     }
 }
+
+/// Outside events a number is an integer if its value is one, to the last digit. A fraction that a double would lose is one.
+#[test]
+fn whole_numbers_are_judged_by_their_digits() {
+    for (text, whole) in [
+        ("1e10", "10000000000"),
+        ("1.0", "1"),
+        ("-1.50e1", "-15"),
+        ("120e-1", "12"),
+        ("0.0e999999999999999999999", "0"),
+        ("-0.0", "0"),
+        ("0e-5", "0"),
+        ("9007199254740991.000", "9007199254740991"),
+        ("0.009007199254740991E18", "9007199254740991"),
+        ("1e15", "1000000000000000"),
+    ] {
+        let canonical = canonicalise(text.as_bytes(), Numbers::Whole);
+        assert_eq!(canonical.as_deref(), Ok(whole.as_bytes()), "{text}");
+    }
+    for text in ["-903333331333330.03", "1e-400", "0.1", "15e-1", "9007199254740990.01", "1e-999999999999999999999"] {
+        let refused = canonicalise(text.as_bytes(), Numbers::Whole);
+        assert!(matches!(refused, Err(CanonicalError::NotAnInteger { .. })), "{text}: {refused:?}");
+    }
+    for text in ["9007199254740992.0", "1e16", "-1e400", "1e999999999999999999999"] {
+        let refused = canonicalise(text.as_bytes(), Numbers::Whole);
+        assert!(matches!(refused, Err(CanonicalError::OutOfRange { .. })), "{text}: {refused:?}");
+    }
+}
