@@ -11,7 +11,7 @@ use state_res::{
     auth::{self, Cited, auth_types},
     ids::{EventKey, StateKeyId},
     pdu::Pdu,
-    resolve::Events,
+    resolve::{Events, Links},
     room_version::{EventIdFormat, RoomVersion},
     tree::{MemoryNodes, NodeHash, Nodes, Root, entries, insert},
 };
@@ -38,6 +38,11 @@ pub(super) struct Room {
     by_key: BTreeMap<EventKey, Pdu>,
     nodes: MemoryNodes,
     room_id: String,
+    /// Which state events cite each event, and each event's generation; what a store may know or not.
+    citing: BTreeMap<EventKey, BTreeSet<EventKey>>,
+    generations: BTreeMap<EventKey, Option<u64>>,
+    /// Whether it tells.
+    tells: bool,
 }
 
 /// An event, and a state after it.
@@ -59,6 +64,9 @@ impl Room {
             by_key: BTreeMap::new(),
             nodes: MemoryNodes::default(),
             room_id: "!room:a".to_owned(),
+            citing: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            tells: false,
         };
         let mut nodes = room.begin(bytes);
         while !bytes.is_empty() && nodes.len() < MAX_EVENTS {
@@ -239,7 +247,20 @@ impl Room {
         state.insert(place(event), event.event_id().to_owned());
     }
 
+    /// Whether the room tells what it knows of the graph beyond the events: the resolution must be the same.
+    pub(super) fn tell(&mut self, tells: bool) {
+        self.tells = tells;
+    }
+
     fn add(&mut self, event: Pdu) {
+        let cited: Vec<EventKey> = event.auth_events().iter().map(|id| EventKey::of(id)).collect();
+        let generation = Links::generation_above(cited.iter().map(|key| self.generations.get(key).copied().flatten()));
+        self.generations.insert(event.key(), generation);
+        if event.is_state() {
+            for key in cited {
+                self.citing.entry(key).or_default().insert(event.key());
+            }
+        }
         self.by_key.insert(event.key(), event.clone());
         self.events.insert(event.event_id().to_owned(), event);
     }
@@ -305,6 +326,26 @@ impl Events for Room {
 
     fn is_rejected(&self, key: EventKey) -> Result<bool, Infallible> {
         Ok(self.by_key.get(&key).is_some_and(|event| self.rejected.contains(event.event_id())))
+    }
+
+    fn links(&self, key: EventKey) -> Result<Option<Links>, Infallible> {
+        Ok(self.by_key.get(&key).map(|event| {
+            let generation = self.generations.get(&key).copied().flatten().filter(|_| self.tells);
+            Links { generation, ..Links::of(event) }
+        }))
+    }
+
+    fn citing(
+        &self,
+        key: EventKey,
+        after: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Option<Vec<EventKey>>, Infallible> {
+        if !self.tells {
+            return Ok(None);
+        }
+        let citing = self.citing.get(&key).into_iter().flatten().copied();
+        Ok(Some(citing.filter(|key| after.is_none_or(|after| *key > after)).take(limit).collect()))
     }
 }
 
