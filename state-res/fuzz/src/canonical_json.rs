@@ -22,8 +22,9 @@ pub fn canonical_json(data: &[u8]) {
         );
         assert_compact(text);
         let Ok(value) = &read else {
-            // Numbers beyond a double are JSON that serde_json does not read; the canonical form keeps their digits.
-            assert_eq!(numbers, Numbers::Lenient, "{text}");
+            // Numbers beyond a double are JSON that serde_json does not read. The canonical form keeps their digits, or has lost
+            // them with a member that came again.
+            assert!(numbers == Numbers::Lenient || has_odd_number(data), "{text}");
             continue;
         };
         let again = serde_json::from_slice::<Value>(&canonical).expect("it is JSON");

@@ -50,8 +50,11 @@ fn second(
     is_2_1: bool,
 ) -> State {
     let conflicted: BTreeSet<String> = conflicted.values().flatten().cloned().collect();
+    // Each event's auth chain.
+    let chain_of: BTreeMap<&String, BTreeSet<String>> =
+        room.events.keys().map(|id| (id, auth_chain(room, id))).collect();
     let chains: Vec<BTreeSet<String>> =
-        states.iter().map(|state| state.values().flat_map(|id| auth_chain(room, id)).collect()).collect();
+        states.iter().map(|state| state.values().flat_map(|id| chain_of[id].iter().cloned()).collect()).collect();
     let mut full: BTreeSet<String> = conflicted.clone();
     for id in chains.iter().flatten() {
         if !chains.iter().all(|chain| chain.contains(id)) {
@@ -61,9 +64,8 @@ fn second(
     if is_2_1 {
         // On a way from one conflicted event to another: something conflicted leads here, and this leads to such.
         for id in room.events.keys() {
-            let chain = auth_chain(room, id);
-            let leads_on = conflicted.contains(id) || chain.iter().any(|id| conflicted.contains(id));
-            let is_led_to = conflicted.iter().any(|from| from == id || auth_chain(room, from).contains(id));
+            let leads_on = conflicted.contains(id) || chain_of[id].iter().any(|id| conflicted.contains(id));
+            let is_led_to = conflicted.iter().any(|from| from == id || chain_of[from].contains(id));
             if leads_on && is_led_to {
                 full.insert(id.clone());
             }
@@ -73,7 +75,7 @@ fn second(
     let mut power_events: BTreeSet<String> = BTreeSet::new();
     for id in full.iter().filter(|id| is_power_event(&room.events[*id])) {
         power_events.insert(id.clone());
-        power_events.extend(auth_chain(room, id).into_iter().filter(|id| full.contains(id)));
+        power_events.extend(chain_of[id].iter().filter(|id| full.contains(*id)).cloned());
     }
     let sorted = by_power(room, &power_events);
     let start = if is_2_1 { State::new() } else { unconflicted.clone() };
