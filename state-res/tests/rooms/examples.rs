@@ -168,6 +168,19 @@ fn four(version: RoomVersion) -> [Example; 2] {
     [first, second]
 }
 
+fn six(version: RoomVersion) -> Example {
+    let mut d = Drawing::new(version);
+    let users = json!({ "@alice:a": 100 });
+    let b = base(&mut d, users.clone(), json!({ "state_default": 0 }), &["@bob:b"]);
+    let bob = &b.others[0];
+    let power = d.power("@alice:a", users, json!({ "state_default": 50 }), (10, 6), &[&b.power, &b.alice]);
+    let topic = d.add(("m.room.topic", ""), "@bob:b", json!({ "topic": "x" }), (11, 6), &[&b.power, bob]);
+    let agreed = [&b.alice, &power, &b.rules, bob];
+    let states = vec![d.state(&agreed), d.state(&[&agreed[..], &[&topic]].concat())];
+    let stays = (version == RoomVersion::V12).then(|| topic.clone());
+    (d.room(states), vec![(place(&power), Some(power)), (place(&topic), stays)])
+}
+
 /// Bob's join has been rejected. It is in neither state, but in the auth chain of both, and what else he sent cites it.
 fn rejected_join(version: RoomVersion) -> Room {
     let mut d = Drawing::new(version);
@@ -205,6 +218,7 @@ pub fn rooms(version: RoomVersion) -> Vec<(&'static str, Room)> {
         ("example 3", three(version).0),
         ("example 4, first", first.0),
         ("example 4, second", second.0),
+        ("example 6", six(version).0),
         ("a rejected join", rejected_join(version)),
     ]
 }
@@ -230,4 +244,16 @@ fn the_mainline_is_stronger_than_time() {
 #[test]
 fn a_state_reset() {
     second_on().flat_map(four).for_each(check);
+}
+
+#[test]
+fn superseded_power_levels() {
+    second_on().for_each(|version| check(six(version)));
+    // A server that looked at the chains of conflicted events alone would let the topic stand in v2.
+    for version in second_on().filter(|version| *version < RoomVersion::V12) {
+        let (room, expected) = six(version);
+        let (topic, _) = &expected[1];
+        let wrong = crate::letter::resolve(version, &room.store, &room.states, Some("M3.3"));
+        assert!(wrong.contains_key(topic), "version {version}");
+    }
 }
