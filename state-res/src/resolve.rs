@@ -20,11 +20,13 @@
 //! - Version 1 does not say in which order conflicts of one type are resolved. Here each is resolved against the outcome
 //!   of the passes before, and the outcomes of one pass count from the next pass on, so that no order shows.
 //! - The auth chain of a power event, of which what is in the full conflicted set joins it in the first step, is all of it,
-//!   as defined: also where it leads there through events that are not in the full conflicted set. (Implementations that
-//!   walk the chain inside that set only differ in rare rooms of versions 2 to 11. In version 12 the conflicted state
-//!   subgraph has what they would miss.)
-//! - The "DAG formed by auth events" by which power events are ordered has the events being ordered and the links between
-//!   them, not the ways around through others. All known implementations have it so.
+//!   as defined: also where it leads there through events that are not in the full conflicted set. (Walking
+//!   the chain inside that set only would differ in rare rooms of versions 2 to 11. In version 12 the conflicted state
+//!   subgraph has what that would miss.)
+//! - The "DAG formed by auth events" by which power events are ordered is read as having the events being ordered for
+//!   vertices, and for edges the `auth_events` links between them: the definition is of an ordering "of a set of events",
+//!   and Kahn's algorithm, by which it says to find it, has vertices of that set only. So a way from one of them to another
+//!   that leads around through events outside the set puts neither first.
 //! - A sender's power that cannot be read from an event's auth events counts as 0 in ordering it.
 //! - Events of a cycle among the power events have no topological order; they are left out.
 

@@ -19,7 +19,10 @@ use state_res::{
     tree::{MemoryNodes, NodeHash, Nodes, Root, entries, insert},
 };
 
-use crate::support::{create, pdu};
+use crate::{
+    proposals::identity_keys,
+    support::{Fixture, create, pdu},
+};
 
 /// A state as the specification writes it: event ids by type and state key.
 pub type State = BTreeMap<(String, String), String>;
@@ -115,6 +118,13 @@ pub struct Conflicts {
 }
 
 impl Room {
+    /// The room's create event, and a state with the events themselves.
+    pub fn proposals_at(&self, state: &State) -> (Fixture, Vec<Pdu>) {
+        let events: Vec<Pdu> = state.values().map(|id| self.store.events[id].clone()).collect();
+        let create = self.store.events.values().find(|event| event.event_type() == "m.room.create").unwrap();
+        (Fixture { version: create.version(), create: create.clone() }, events)
+    }
+
     pub fn conflicts(&self) -> Conflicts {
         let mut conflicts = Conflicts::default();
         let places: BTreeSet<_> = self.states.iter().flat_map(|state| state.keys()).collect();
@@ -182,6 +192,9 @@ impl Generator {
         if self.version >= RoomVersion::V12 && self.chance(30) {
             content["additional_creators"] = json!(["@fred:c"]);
         }
+        if self.chance(4) {
+            content["m.federate"] = json!(false);
+        }
         let mut more = json!({ "origin_server_ts": self.ts(), "nonce": self.rng.random_range(0..1 << 30) });
         if self.version.rules().references_carry_hashes() {
             more["event_id"] = json!("$create:a");
@@ -203,7 +216,8 @@ impl Generator {
         self.act_last("m.room.member", "@alice:a", "@alice:a", json!({ "membership": "join" }));
         self.act_last("m.room.power_levels", "", "@alice:a", json!({ "users": users }));
         self.act_last("m.room.join_rules", "", "@alice:a", json!({ "join_rule": "public" }));
-        for user in &USERS[1..4] {
+        let federated = self.store.events[&self.nodes[0].id].content().get("m.federate").is_none();
+        for user in USERS[1..4].iter().filter(|user| federated || user.ends_with(":a")) {
             self.act_last("m.room.member", user, user, json!({ "membership": "join" }));
         }
         self.act_last("m.room.join_rules", "", "@alice:a", json!({ "join_rule": rule }));
@@ -265,9 +279,15 @@ impl Generator {
                 ("m.room.join_rules".to_owned(), String::new(), json!({ "join_rule": rule }))
             }
             70..88 => ("m.room.power_levels".to_owned(), String::new(), self.power_levels(parents[0])),
-            88..94 => ("m.room.topic".to_owned(), String::new(), json!({ "topic": self.ts() })),
+            88..92 => ("m.room.third_party_invite".to_owned(), "t".to_owned(), self.third_party_invite()),
+            92..95 => ("m.room.topic".to_owned(), String::new(), json!({ "topic": self.ts() })),
             _ => ("x".to_owned(), sender.to_owned(), json!({ "x": self.ts() })),
         }
+    }
+
+    fn third_party_invite(&mut self) -> Value {
+        let key = identity_keys()[usize::from(self.chance(25))].verify_key().to_base64();
+        json!({ "public_key": key })
     }
 
     fn power_levels(&mut self, parent: usize) -> Value {

@@ -4,6 +4,7 @@
 
 mod auth_oracle;
 mod by_the_letter;
+mod catalogue;
 mod clauses;
 #[path = "../common/clauses.rs"]
 mod docs;
@@ -16,9 +17,13 @@ mod levels;
 mod mutants;
 #[path = "../common/mutants.rs"]
 mod mutants_of;
+mod naive;
+mod properties;
+mod proposals;
 mod resolve_edges;
 mod resolve_oracle;
 mod ruma;
 mod selection;
+mod server;
 mod support;
 mod tree;
