@@ -75,6 +75,7 @@ fn too_many_are_refused_whole() {
     run.unwrap();
 }
 
+// clause: P8.3
 #[test]
 fn one_bad_part_does_not_spoil_the_rest() {
     let simulation = Simulation::new(12);

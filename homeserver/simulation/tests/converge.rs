@@ -52,7 +52,7 @@ struct View {
     state: BTreeMap<(String, String), String>,
 }
 
-// clause: P8.3, P9.*, M1.1, M1.2
+// clause: P9.*, M1.1, M1.2
 #[test]
 fn servers_converge_and_seeds_repeat() {
     let mut digests = HashSet::new();
