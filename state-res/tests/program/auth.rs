@@ -143,6 +143,26 @@ fn no_create_event() {
     let _ = ALICE;
 }
 
+/// A chain of thousands of auth events takes neither stack nor time.
+#[test]
+fn long_chains() {
+    let mut room = Room::new(RoomVersion::V11, false);
+    let create = room.ids[0].clone();
+    let joined = json!({ "membership": "join" });
+    let alice = room.add("m.room.member", Some(ALICE), ALICE, joined, &[&create], &[]);
+    let first = json!({ "users": { ALICE: 100 } });
+    let mut levels = room.add("m.room.power_levels", Some(""), ALICE, first, &[&alice], &[&alice]);
+    let earlier = levels.clone();
+    for ban in 0..3_000 {
+        let content = json!({ "users": { ALICE: 100 }, "ban": ban % 100 });
+        levels = room.add("m.room.power_levels", Some(""), ALICE, content, &[&levels], &[&alice, &levels]);
+    }
+    let file = room.file(&[&[&create, &alice, &levels], &[&create, &alice, &earlier]]);
+    let verdict = auth(&file, &levels);
+    assert_eq!(verdict["by_auth_events"]["allowed"], true);
+    assert_eq!(verdict["by_state"]["deciding_events"], json!([create, alice, levels]));
+}
+
 /// An event that is not there, and an auth chain with a hole.
 #[test]
 fn broken() {
