@@ -1,12 +1,12 @@
 //! From settings to services that run.
 
 use crate::config::Loaded;
-use crate::config::value::{self, Secret};
+use crate::config::value::{self, Count, Secret};
 use crate::data_dir::DataDir;
 use anyhow::{Context as _, bail};
 use net::{RealOptions, World};
 use services::Services;
-use services::config::{Config, Registration, RegistrationMode, Turn};
+use services::config::{Config, Rate, Rates, Registration, RegistrationMode, Turn};
 use services::signing_keys::own_keys;
 use std::sync::Arc;
 use storage::{Options, StorageError, Store};
@@ -69,7 +69,16 @@ pub(crate) fn services_config(loaded: &Loaded, server_name: &str, data_dir: &Dat
         token: secret(&settings.registration.token),
         shared_secret: secret(&settings.registration.shared_secret),
     };
-    config.rate_limits_enabled = settings.rate_limits.enabled;
+    let limits = &settings.rate_limits;
+    let rate = |burst: Count, per_minute: Count| Rate { burst: burst.0, per_minute: per_minute.0 };
+    config.rate_limits_enabled = limits.enabled;
+    config.rates = Rates {
+        sending: rate(limits.message_burst, limits.messages_per_minute),
+        joins: rate(limits.join_burst, limits.joins_per_minute),
+        rooms: rate(limits.room_burst, limits.rooms_per_minute),
+        invites: rate(limits.invite_burst, limits.invites_per_minute),
+        registrations: rate(limits.registration_burst, limits.registrations_per_minute),
+    };
     config.public_client_url = settings.client.public_url.as_ref().map(|url| url.0.clone());
     config.public_federation_address = settings.federation.public_address.as_ref().map(|address| address.0.clone());
     config.turn = Turn {

@@ -2,6 +2,7 @@
 
 mod available;
 mod deactivate;
+mod openid;
 mod password;
 mod register;
 mod third_party_ids;
@@ -13,6 +14,7 @@ use crate::frame::Router;
 pub(crate) fn routes(router: Router) -> Router {
     let router = available::route(router);
     let router = deactivate::route(router);
+    let router = openid::route(router);
     let router = password::route(router);
     let router = register::route(router);
     let router = third_party_ids::route(router);

@@ -8,7 +8,7 @@ async fn handle(
     Path((user_id, event_type)): Path<(String, String)>,
 ) -> Result<RawReply> {
     session.must_be(&user_id)?;
-    Ok(RawReply(app.accounts.account_data(&user_id, None, &event_type)?))
+    Ok(RawReply(app.global_account_data(&user_id, &event_type)?))
 }
 
 pub(crate) fn route(router: Router) -> Router {

@@ -1,5 +1,6 @@
 //! Request bodies.
 
+use super::lenient::Lenient;
 use super::{ApiError, Result};
 use axum::{
     body::Body,
@@ -8,8 +9,10 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 use serde_json::error::Category;
 use services::Error;
+use std::borrow::Cow;
 
 /// Largest request body, in bytes, where the endpoint sets no other bound.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -17,7 +20,8 @@ pub const MAX_BODY: usize = 1024 * 1024;
 /// How deep arrays and objects of a request may nest, the outermost object counted.
 pub const MAX_NESTING: usize = 64;
 
-/// A JSON object, read whatever the `Content-Type`; an absent or empty body counts as `{}`.
+/// A JSON object, read whatever the `Content-Type`; an absent or empty body counts as `{}`, a member of a struct that is
+/// `null` as absent, the integer `-0` as `0` (appendices, "Canonical JSON").
 ///
 /// Refused with `M_NOT_JSON` (not UTF-8, not JSON), `M_BAD_JSON` (JSON, but not what the endpoint takes; the sentence
 /// names the member) or 413 `M_TOO_LARGE`.
@@ -64,8 +68,61 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Error> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    let text = object_text(body)?;
-    serde_json::from_str(text).map_err(|cause| describe::<T>(text, &cause))
+    let text = without_negative_zeros(object_text(body)?);
+    let cause = match serde_json::from_str(&text) {
+        Ok(value) => return Ok(value),
+        Err(cause) => cause,
+    };
+    if cause.classify() != Category::Data {
+        return Err(not_json(&cause));
+    }
+    // Read again, to find the member that is wrong, or none but for what is null: that is rare, and so are errors.
+    // A wrong member before the place where the text breaks off is not what is wrong with it.
+    if let Err(cause) = serde_json::from_str::<IgnoredAny>(&text) {
+        return Err(not_json(&cause));
+    }
+    let read = if text.contains("null") {
+        let value: Value = serde_json::from_str(&text).map_err(|cause| not_json(&cause))?;
+        serde_path_to_error::deserialize(Lenient(value))
+    } else {
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text))
+    };
+    read.map_err(|located| match located.path().iter().next() {
+        None => Error::bad_json(format!("The request body is not as required: {}.", located.inner())),
+        Some(_) => Error::bad_json(format!(
+            "The request body is not as required at `{}`: {}.",
+            located.path(),
+            located.inner()
+        )),
+    })
+}
+
+/// The same JSON with the integer `-0` written as what it is, `0`. Left to itself, serde_json reads a float from it.
+fn without_negative_zeros(text: &str) -> Cow<'_, str> {
+    const NEGATIVE_ZERO: &str = "-0";
+    if !text.contains(NEGATIVE_ZERO) {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = text.as_bytes().to_vec();
+    let (mut in_string, mut escaped) = (false, false);
+    for at in 0..bytes.len() {
+        match bytes[at] {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'-' if !in_string && bytes.get(at + 1) == Some(&b'0') => {
+                let ends = bytes.get(at + 2).is_none_or(|next| !matches!(next, b'0'..=b'9' | b'.' | b'e' | b'E'));
+                // After a digit or exponent the minus is not a number's first character.
+                let begins = at == 0 || matches!(bytes[at - 1], b':' | b',' | b'[' | b' ' | b'\t' | b'\n' | b'\r');
+                if begins && ends {
+                    bytes[at] = b' ';
+                }
+            }
+            _ => {}
+        }
+    }
+    // One ASCII character was put for another.
+    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// The body as text that begins an object, or `{}` if there is none.
@@ -120,26 +177,6 @@ fn nests_too_deep(text: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// Why `text` was refused, with the member that was wrong. Reads it again: errors are rare, requests are not.
-fn describe<T: DeserializeOwned>(text: &str, cause: &serde_json::Error) -> Error {
-    if cause.classify() != Category::Data {
-        return not_json(cause);
-    }
-    // A wrong member before the place where the text breaks off is not what is wrong with it.
-    if let Err(cause) = serde_json::from_str::<IgnoredAny>(text) {
-        return not_json(&cause);
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Err(located) if located.path().iter().next().is_some() => Error::bad_json(format!(
-            "The request body is not as required at `{}`: {}.",
-            located.path(),
-            located.inner()
-        )),
-        _ => Error::bad_json(format!("The request body is not as required: {cause}.")),
-    }
 }
 
 fn not_json(cause: &serde_json::Error) -> Error {

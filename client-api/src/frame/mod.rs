@@ -6,6 +6,7 @@ mod cors;
 mod error;
 mod ids;
 mod json;
+mod lenient;
 mod parameters;
 mod reply;
 mod versions;

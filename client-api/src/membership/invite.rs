@@ -1,22 +1,18 @@
 //! `POST /_matrix/client/v3/rooms/{roomId}/invite`: invites a user.
+//!
+//! Invites by third-party id lack a `user_id`, and are refused for that: they need an identity server.
 
+use super::Target;
 use crate::frame::*;
-
-/// Invites by third-party id lack a `user_id`, and are refused for that: they need an identity server.
-#[derive(Deserialize)]
-struct Request {
-    user_id: String,
-    reason: Option<String>,
-}
 
 async fn handle(
     State(app): State<App>,
     Authenticated(session): Authenticated,
     Path(room_id): Path<RoomId>,
-    Json(request): Json<Request>,
+    Json(target): Json<Target>,
 ) -> Result<EmptyReply> {
     let is_direct = false;
-    app.peers.invite_user(&session.user_id, &room_id, &request.user_id, request.reason.as_deref(), is_direct).await?;
+    app.peers.invite_user(&session.user_id, &room_id, &target.user_id, target.reason.as_deref(), is_direct).await?;
     Ok(EmptyReply)
 }
 

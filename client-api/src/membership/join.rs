@@ -1,30 +1,16 @@
 //! `POST /_matrix/client/v3/join/{roomIdOrAlias}`: joins a room, through other servers where it must be.
 
-use super::Via;
+use super::{Join, Joined, Via, join_room};
 use crate::frame::*;
-use serde_json::Value;
-
-#[derive(Deserialize)]
-struct Request {
-    reason: Option<String>,
-    third_party_signed: Option<Value>,
-}
-
-#[derive(Serialize)]
-struct Response {
-    room_id: String,
-}
 
 async fn handle(
     State(app): State<App>,
     Authenticated(session): Authenticated,
     Path(room): Path<String>,
     Query(via): Query<Via>,
-    Json(request): Json<Request>,
-) -> Result<Reply<Response>> {
-    let (reason, signed) = (request.reason.as_deref(), request.third_party_signed.as_ref());
-    let room_id = app.peers.join_room(&session.user_id, &room, &via.servers(), reason, signed).await?;
-    Ok(Reply(Response { room_id }))
+    Json(request): Json<Join>,
+) -> Result<Reply<Joined>> {
+    join_room(&app, &session, &room, via, &request).await
 }
 
 pub(crate) fn route(router: Router) -> Router {

@@ -1,16 +1,11 @@
 //! `POST /_matrix/client/v3/knock/{roomIdOrAlias}`: asks to be let into a room.
 
-use super::Via;
+use super::{Joined, Via};
 use crate::frame::*;
 
 #[derive(Deserialize)]
 struct Request {
     reason: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Response {
-    room_id: String,
 }
 
 async fn handle(
@@ -19,9 +14,9 @@ async fn handle(
     Path(room): Path<String>,
     Query(via): Query<Via>,
     Json(request): Json<Request>,
-) -> Result<Reply<Response>> {
+) -> Result<Reply<Joined>> {
     let room_id = app.peers.knock_room(&session.user_id, &room, &via.servers(), request.reason.as_deref()).await?;
-    Ok(Reply(Response { room_id }))
+    Ok(Reply(Joined { room_id }))
 }
 
 pub(crate) fn route(router: Router) -> Router {

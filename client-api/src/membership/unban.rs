@@ -1,20 +1,15 @@
 //! `POST /_matrix/client/v3/rooms/{roomId}/unban`: lets a user back in.
 
+use super::Target;
 use crate::frame::*;
-
-#[derive(Deserialize)]
-struct Request {
-    user_id: String,
-    reason: Option<String>,
-}
 
 async fn handle(
     State(app): State<App>,
     Authenticated(session): Authenticated,
     Path(room_id): Path<RoomId>,
-    Json(request): Json<Request>,
+    Json(target): Json<Target>,
 ) -> Result<EmptyReply> {
-    app.rooms.unban(&session.user_id, &room_id, &request.user_id, request.reason.as_deref()).await?;
+    app.rooms.unban(&session.user_id, &room_id, &target.user_id, target.reason.as_deref()).await?;
     Ok(EmptyReply)
 }
 

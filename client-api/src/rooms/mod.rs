@@ -5,6 +5,7 @@ mod context;
 mod create;
 mod event;
 mod hierarchy;
+mod initial_sync;
 mod joined_members;
 mod members;
 mod messages;
@@ -14,6 +15,8 @@ mod send;
 mod set_state;
 mod state;
 mod state_event;
+mod summary;
+mod threads;
 mod timestamp_to_event;
 mod upgrade;
 
@@ -25,6 +28,7 @@ pub(crate) fn routes(router: Router) -> Router {
     let router = create::route(router);
     let router = event::route(router);
     let router = hierarchy::route(router);
+    let router = initial_sync::route(router);
     let router = joined_members::route(router);
     let router = members::route(router);
     let router = messages::route(router);
@@ -34,6 +38,8 @@ pub(crate) fn routes(router: Router) -> Router {
     let router = set_state::route(router);
     let router = state::route(router);
     let router = state_event::route(router);
+    let router = summary::route(router);
+    let router = threads::route(router);
     let router = timestamp_to_event::route(router);
     upgrade::route(router)
 }

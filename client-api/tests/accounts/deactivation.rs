@@ -1,7 +1,7 @@
 //! Client-server API, "Account deactivation".
 
 use crate::server::{PASSWORD, password_auth, password_login, with_server};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_deactivated_account_is_closed_and_its_name_stays_taken() {
@@ -45,5 +45,53 @@ fn the_operator_can_deactivate_too() {
             server.services.accounts.set_password("alice", "x", true).await.unwrap_err().errcode,
             "M_USER_DEACTIVATED"
         );
+    });
+}
+
+/// What the user said is shown redacted to who joins after the erasure, and as it was to who was there before.
+#[test]
+fn erased_content_is_hidden_from_who_joins_later() {
+    with_server(async |server| {
+        let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
+        let room = server.post("/createRoom", &alice.token, json!({ "preset": "public_chat" })).await.ok();
+        let room = room["room_id"].as_str().unwrap().to_owned();
+        let send = async |who: &str, id: &str, content: Value| {
+            let answer = server.put(&format!("/rooms/{room}/send/m.room.message/{id}"), who, content).await;
+            answer.ok()["event_id"].as_str().unwrap().to_owned()
+        };
+        let said = send(&alice.token, "1", json!({ "body": "secret", "msgtype": "m.text" })).await;
+        let edit = json!({
+            "body": "* secret", "msgtype": "m.text", "m.relates_to": { "rel_type": "m.replace", "event_id": said },
+            "m.new_content": { "body": "secret", "msgtype": "m.text" },
+        });
+        send(&alice.token, "2", edit).await;
+        server.put(&format!("/rooms/{room}/state/m.x/"), &alice.token, json!({ "secret": 1 })).await.ok();
+        server.post(&format!("/join/{room}"), &bob.token, json!({})).await.ok();
+        // A new name does not make bob a newcomer.
+        server.wait(std::time::Duration::from_secs(1)).await;
+        server.services.deactivate("alice", true).await.unwrap();
+        server.wait(std::time::Duration::from_secs(1)).await;
+        server.put("/profile/@bob:example.org/displayname", &bob.token, json!({ "displayname": "Bob" })).await.ok();
+        server.post(&format!("/join/{room}"), &carol.token, json!({})).await.ok();
+        let look = async |token: &str| {
+            let mut seen = Vec::new();
+            for path in [
+                format!("/rooms/{room}/event/{said}"),
+                format!("/rooms/{room}/messages?dir=b&limit=50"),
+                format!("/rooms/{room}/context/{said}"),
+                format!("/rooms/{room}/state"),
+                format!("/rooms/{room}/state/m.x/"),
+                "/sync".to_owned(),
+                "/sync?filter=%7B%22event_format%22:%22federation%22%7D".to_owned(),
+            ] {
+                seen.push(server.get(&path, token).await.ok().to_string().contains("secret"));
+            }
+            seen
+        };
+        assert_eq!(look(&bob.token).await, [true; 7]);
+        assert_eq!(look(&carol.token).await, [false; 7]);
+        // Who was there before and went is no newcomer either.
+        server.post(&format!("/rooms/{room}/leave"), &bob.token, json!({})).await.ok();
+        assert_eq!(look(&bob.token).await[..5], [true; 5]);
     });
 }

@@ -14,6 +14,9 @@ fn the_password_flow_is_offered_and_works_in_each_form() {
         for request in [
             password_login("alice", PASSWORD),
             password_login("@alice:example.org", PASSWORD),
+            // Names are in small letters; phones begin them with a capital one.
+            password_login("Alice", PASSWORD),
+            password_login("@ALICE:example.org", PASSWORD),
             json!({ "type": "m.login.password", "user": "alice", "password": PASSWORD }),
             json!({ "type": "m.login.password", "user": "@alice:example.org", "password": PASSWORD }),
         ] {

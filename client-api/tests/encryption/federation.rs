@@ -21,7 +21,7 @@ fn serve(machine: &Machine) -> Server {
 }
 
 /// Alice on one server and bob on the other share a room.
-fn with_two_servers(test: impl AsyncFnOnce(&Simulation, Server, Server, Login, Login, String)) {
+pub(crate) fn with_two_servers(test: impl AsyncFnOnce(&Simulation, Server, Server, Login, Login, String)) {
     let simulation = Simulation::new(11);
     let (one, two) = (Machine::new(&simulation, A), Machine::new(&simulation, B));
     simulation

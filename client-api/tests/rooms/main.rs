@@ -4,7 +4,12 @@
 
 mod actions;
 mod directory;
+mod filters;
+mod leaving;
+mod limits;
+mod looking;
 mod memberships;
+mod nulls;
 mod reading;
 mod sending;
 #[allow(dead_code)] // shared with the tests of accounts, which need the rest
@@ -12,5 +17,6 @@ mod sending;
 mod server;
 mod spaces;
 mod state;
+mod threads;
 mod visibility;
 mod voip;

@@ -127,3 +127,27 @@ fn typing_is_one_s_own_and_ends() {
         assert_eq!(events[0], json!({ "type": "m.typing", "content": { "user_ids": [] } }));
     });
 }
+
+/// Whoever leaves, or is made to, types no more; others learn it at once.
+#[test]
+fn typing_ends_with_the_membership() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        for (index, how) in ["leave", "kick", "ban"].into_iter().enumerate() {
+            let bob = server.user(&format!("bob{index}")).await;
+            let room = server.public_room(&alice).await;
+            server.join(&bob, &room).await;
+            let path = format!("/rooms/{room}/typing/{}", bob.user_id);
+            server.put(&path, &bob.token, json!({ "typing": true, "timeout": 60_000 })).await.ok();
+            assert_eq!(ephemeral(&server, &alice, &room, "m.typing").await, json!({ "user_ids": [bob.user_id] }));
+            let since = server.get("/sync", &alice.token).await.ok()["next_batch"].as_str().unwrap().to_owned();
+            match how {
+                "leave" => server.leave(&bob, &room).await,
+                other => drop(server.act(&alice, other, &room, &bob).await.ok()),
+            }
+            let sync = server.get(&format!("/sync?since={since}"), &alice.token).await.ok();
+            let events = &sync["rooms"]["join"][&room]["ephemeral"]["events"];
+            assert_eq!(events[0], json!({ "type": "m.typing", "content": { "user_ids": [] } }), "{how}: {sync}");
+        }
+    });
+}

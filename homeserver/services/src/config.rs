@@ -11,6 +11,8 @@ pub struct Config {
     pub registration: Registration,
     /// Whether rate limits apply at all.
     pub rate_limits_enabled: bool,
+    /// How often anyone may do what costs others.
+    pub rates: Rates,
     /// The URL at which clients reach us, published under `/.well-known/matrix/client`.
     pub public_client_url: Option<String>,
     /// `host:port` published under `/.well-known/matrix/server`.
@@ -29,10 +31,47 @@ impl Config {
             server_name: server_name.to_owned(),
             registration: Registration::default(),
             rate_limits_enabled: true,
+            rates: Rates::default(),
             public_client_url: None,
             public_federation_address: None,
             turn: Turn::default(),
             data_dir: PathBuf::new(),
+        }
+    }
+}
+
+/// How often a user, or an address, may do a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At once, after a pause.
+    pub burst: u32,
+    /// From then on, in a minute.
+    pub per_minute: u32,
+}
+
+/// The rates that the operator sets. The defaults are such that neither a person nor a bot at its work notices them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// Events that one user sends.
+    pub sending: Rate,
+    /// Joins and knocks of one user.
+    pub joins: Rate,
+    /// Rooms that one user makes.
+    pub rooms: Rate,
+    /// Invites that one user sends.
+    pub invites: Rate,
+    /// New accounts from one address.
+    pub registrations: Rate,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            sending: Rate { burst: 100, per_minute: 600 },
+            joins: Rate { burst: 100, per_minute: 60 },
+            rooms: Rate { burst: 50, per_minute: 30 },
+            invites: Rate { burst: 200, per_minute: 60 },
+            registrations: Rate { burst: 20, per_minute: 6 },
         }
     }
 }

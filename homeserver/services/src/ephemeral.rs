@@ -2,7 +2,8 @@
 //!
 //! Typing is volatile and never touches the log. Receipts are logged without waiting for the disk.
 
-use crate::error::{Error, Result};
+use crate::commit::commit_freely;
+use crate::error::Result;
 use crate::rooms::activity::Activity;
 use crate::rooms::reader::room_key;
 use crate::rooms::topic;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use storage::{Batch, Class, Outcome, Position, PositionedValue, Snapshot, Store, key};
+use storage::{Batch, Class, Position, PositionedValue, Snapshot, Store, key};
 
 /// Longest time for which one notice of typing holds.
 pub const MAX_TYPING: Duration = Duration::from_secs(120);
@@ -97,7 +98,7 @@ impl Ephemeral {
         }
         if let Some(duration) = typing.filter(|_| changed) {
             let this = self.clone();
-            let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
+            let user_id = user_id.to_owned();
             self.world.spawn("typing ends", async move {
                 let mut wait = duration.min(MAX_TYPING);
                 loop {
@@ -107,7 +108,7 @@ impl Ephemeral {
                         None => break,
                     }
                 }
-                this.end_typing(&room_id, &user_id);
+                this.end_typing(room, &user_id);
             });
         }
         changed
@@ -119,8 +120,8 @@ impl Ephemeral {
         until.checked_sub(self.world.monotonic()).filter(|left| !left.is_zero())
     }
 
-    fn end_typing(&self, room_id: &str, user_id: &str) {
-        let room = RoomKey::of(room_id);
+    /// A user types no more in a room: their time is up, or they are not in it any more.
+    pub fn end_typing(&self, room: RoomKey, user_id: &str) {
         {
             let mut rooms = self.typing.lock();
             let Some(entry) = rooms.get_mut(&room) else { return };
@@ -180,13 +181,9 @@ impl Ephemeral {
         batch.topic(topic(room));
         batch.topic(crate::rooms::user_topic(UserKey::of(&receipt.user_id)));
         self.receipts.begin(room);
-        let outcome = self.store.commit(batch).await;
-        self.receipts.end(room, outcome.position());
-        match outcome {
-            Outcome::Committed(_) => Ok(()),
-            Outcome::Conflict(_) => Err(Error::internal("a batch without preconditions conflicted")),
-            Outcome::Unknown(cause) => Err(cause.into()),
-        }
+        let committed = commit_freely(&self.store, batch).await;
+        self.receipts.end(room, committed.as_ref().ok().copied());
+        committed.map(drop)
     }
 
     /// Whether receipts may have changed in a room after `since`.

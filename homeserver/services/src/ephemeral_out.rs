@@ -168,7 +168,7 @@ fn check(reader: &RoomReader, user_id: &str, kind: &str, event_id: &str, thread:
         return Err(Error::invalid_param(format!("{event_id:?} is no event id.")));
     }
     let thread = match thread {
-        None => None,
+        None | Some(Value::Null) => None,
         Some(Value::String(thread)) if !thread.is_empty() => Some(thread.clone()),
         Some(_) => return Err(Error::invalid_param("`thread_id` must be a non-empty string.")),
     };

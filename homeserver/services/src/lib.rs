@@ -4,6 +4,7 @@
 //! client-server API and the program call in here; `federation` asks through the traits it declares.
 
 pub mod accounts;
+mod commit;
 pub mod config;
 pub mod devices;
 pub mod ephemeral;
@@ -12,6 +13,7 @@ pub mod error;
 pub mod keys;
 pub mod limits;
 pub mod names;
+pub mod openid;
 pub mod outbox;
 pub mod peers;
 pub mod push;
@@ -82,8 +84,16 @@ impl Services {
         let own = Arc::new(own);
         let stopping = CancellationToken::new();
         let accounts = Arc::new(Accounts::new(store.clone(), world.clone(), config.clone()));
-        let rooms = Rooms::new(store.clone(), world.clone(), server_name, own.current.clone(), accounts.clone());
         let ephemeral = Ephemeral::new(store.clone(), world.clone());
+        let rooms = Rooms::new(
+            store.clone(),
+            world.clone(),
+            server_name,
+            own.current.clone(),
+            accounts.clone(),
+            ephemeral.clone(),
+            accounts.limits.clone(),
+        );
         let routes = Arc::new(Discovery::new(world.clone(), discovery::Options::default()));
         let client = Client::new(world.clone(), own.clone(), routes);
         let remembered = Arc::new(StoredKeys::new(store.clone()));

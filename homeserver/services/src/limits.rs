@@ -1,5 +1,6 @@
 //! Rate limits: how often one address, account or user may do a thing.
 
+use crate::config::{Rate, Rates};
 use crate::{Error, Result};
 use lru::LruCache;
 use net::World;
@@ -24,9 +25,6 @@ pub const LOGIN_BY_ADDRESS: Limit =
 /// Failed proofs of one account's password, whoever makes them.
 pub const PASSWORD_BY_ACCOUNT: Limit =
     Limit { what: "wrong passwords for this account", burst: 10, refill: Duration::from_secs(20) };
-/// New accounts from one address.
-pub const REGISTER_BY_ADDRESS: Limit =
-    Limit { what: "registrations from this address", burst: 20, refill: Duration::from_secs(10) };
 /// Guesses at the registration token, or at which names are free, from one address.
 pub const GUESS_BY_ADDRESS: Limit =
     Limit { what: "such questions from this address", burst: 30, refill: Duration::from_secs(2) };
@@ -38,6 +36,48 @@ pub const SEARCH_BY_USER: Limit = Limit { what: "searches", burst: 30, refill: D
 /// Changes of one user's profile, each of which becomes an event in every room of theirs.
 pub const PROFILE_BY_USER: Limit = Limit { what: "profile changes", burst: 20, refill: Duration::from_secs(2) };
 
+/// OpenID tokens of one user.
+pub const OPENID_BY_USER: Limit = Limit { what: "OpenID tokens", burst: 60, refill: Duration::from_secs(1) };
+/// Pages of notifications of one user, for each of which many events are judged.
+pub const NOTIFICATIONS_BY_USER: Limit =
+    Limit { what: "questions for notifications", burst: 30, refill: Duration::from_secs(1) };
+/// Summaries of rooms for one user, which may ask other servers.
+pub const SUMMARIES_BY_USER: Limit =
+    Limit { what: "questions for rooms", burst: 60, refill: Duration::from_millis(500) };
+
+/// The limits that the operator sets.
+#[derive(Debug, Clone, Copy)]
+pub struct Configured {
+    /// Events that one user sends.
+    pub sending: Limit,
+    /// Joins and knocks of one user.
+    pub joins: Limit,
+    /// Rooms that one user makes.
+    pub rooms: Limit,
+    /// Invites that one user sends.
+    pub invites: Limit,
+    /// New accounts from one address.
+    pub registrations: Limit,
+}
+
+impl Configured {
+    fn new(rates: &Rates) -> Self {
+        Self {
+            sending: Limit::of("events", rates.sending),
+            joins: Limit::of("joins", rates.joins),
+            rooms: Limit::of("new rooms", rates.rooms),
+            invites: Limit::of("invites", rates.invites),
+            registrations: Limit::of("registrations from this address", rates.registrations),
+        }
+    }
+}
+
+impl Limit {
+    fn of(what: &'static str, Rate { burst, per_minute }: Rate) -> Self {
+        Self { what, burst, refill: Duration::from_secs(60) / per_minute.max(1) }
+    }
+}
+
 /// How many buckets are remembered; beyond that the one unused for longest starts afresh.
 const MAX_BUCKETS: usize = 65_536;
 /// Buckets are spread over this many locks.
@@ -45,6 +85,8 @@ const SHARDS: usize = 16;
 
 /// The buckets of every limit. In memory: a restart forgives.
 pub struct Limits {
+    /// Those that the operator sets.
+    pub configured: Configured,
     enabled: bool,
     world: World,
     shards: Vec<Mutex<LruCache<[u8; 16], Duration>>>,
@@ -53,9 +95,10 @@ pub struct Limits {
 impl Limits {
     /// Empty buckets; when not `enabled`, nothing is ever refused.
     #[must_use]
-    pub fn new(world: World, enabled: bool) -> Self {
+    pub fn new(world: World, enabled: bool, rates: &Rates) -> Self {
+        let configured = Configured::new(rates);
         // `unbounded` because `new` would allocate for the most there can be; `take` keeps the bound.
-        Self { enabled, world, shards: (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect() }
+        Self { configured, enabled, world, shards: (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect() }
     }
 
     /// Counts one more for `key` (an address, a user id).
@@ -64,12 +107,22 @@ impl Limits {
     ///
     /// 429 `M_LIMIT_EXCEEDED` with `retry_after_ms`, if that is too many.
     pub fn take(&self, limit: &Limit, key: &str) -> Result<()> {
-        if !self.enabled {
+        self.take_many(limit, key, 1)
+    }
+
+    /// Counts so many more at once: all of them or none. More than fit into a burst count as a whole burst.
+    ///
+    /// # Errors
+    ///
+    /// As [`Limits::take`].
+    pub fn take_many(&self, limit: &Limit, key: &str, count: usize) -> Result<()> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(limit.burst);
+        if !self.enabled || count == 0 {
             return Ok(());
         }
         // The generic cell rate algorithm: a bucket is the moment at which it will be full again.
         let now = self.world.monotonic();
-        let slack = limit.refill * limit.burst.saturating_sub(1);
+        let slack = limit.refill * (limit.burst - count);
         let bucket = bucket(limit, key);
         let mut shard = self.shards[usize::from(bucket[0]) % SHARDS].lock();
         let full_at = shard.get(&bucket).copied().unwrap_or(now).max(now);
@@ -79,7 +132,7 @@ impl Limits {
             let wait = u64::try_from((ahead - slack).as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
             return Err(Error::limit_exceeded(format!("Too many {}; try again in {wait} ms.", limit.what), wait));
         }
-        shard.put(bucket, full_at + limit.refill);
+        shard.put(bucket, full_at + limit.refill * count);
         if shard.len() > MAX_BUCKETS / SHARDS {
             shard.pop_lru();
         }
@@ -115,7 +168,7 @@ mod tests {
     fn limits(enabled: bool) -> (net::simulated::Simulation, Limits) {
         let simulation = net::simulated::Simulation::new(1);
         let world = simulation.host("server").world();
-        (simulation, Limits::new(world, enabled))
+        (simulation, Limits::new(world, enabled, &Rates::default()))
     }
 
     #[test]
@@ -131,6 +184,20 @@ mod tests {
         limits.give_back(&LIMIT, "a");
         limits.take(&LIMIT, "a").unwrap();
         limits.take(&LIMIT, "a").unwrap_err();
+    }
+
+    #[test]
+    fn many_at_once_are_counted_each() {
+        let (_simulation, limits) = limits(true);
+        limits.take_many(&LIMIT, "a", 2).unwrap();
+        let error = limits.take_many(&LIMIT, "a", 2).unwrap_err();
+        assert_eq!(error.extra.unwrap()["retry_after_ms"], 10_000);
+        limits.take(&LIMIT, "a").unwrap();
+        limits.take(&LIMIT, "a").unwrap_err();
+        // More than ever fit at once pass after a pause, and use everything up.
+        limits.take_many(&LIMIT, "b", 100).unwrap();
+        limits.take(&LIMIT, "b").unwrap_err();
+        limits.take_many(&LIMIT, "b", 0).unwrap();
     }
 
     #[test]

@@ -39,6 +39,8 @@ tables! {
     FILTERS = 10, Point, "user, filter id" => "filter";
     /// What is left to do in rooms after a change of an account; start-up finishes it.
     ACCOUNT_WORK = 11, Range, "user, kind" => "user id, number";
+    /// Users whose content is erased for whoever joins later.
+    ERASED = 12, Range, "user" => "since when, in milliseconds";
 
     // Rooms: 40–69.
     /// Events as received, whole.
@@ -85,6 +87,9 @@ tables! {
     SWEEPS = 62, Range, "room" => "phase, epoch";
     /// Nodes that a sweep found unused and is about to delete.
     CONDEMNED = 63, Range, "room, hash" => "";
+
+    /// Events of threads, by their place in history.
+    THREADS = 64, Range, "room, history key" => "root event, event";
 
     // Federation: 70–79.
     /// What waits for a destination.

@@ -7,7 +7,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use super::value::{
-    HttpUrl, Listen, LogFormat, LogLevel, Network, Raw, RegistrationMode, Secret, ServerName, TurnUri, Value,
+    Count, HttpUrl, Listen, LogFormat, LogLevel, Network, Raw, RegistrationMode, Secret, ServerName, TurnUri, Value,
 };
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -173,6 +173,26 @@ sections! {
     rate_limits: RateLimits {
         /// false lifts all of them, that on logins included: for tests and benchmarks only.
         enabled: bool = true, "true";
+        /// How many events (messages, reactions, state) one user may send at once, after a pause.
+        message_burst: Count = Count(100), "100";
+        /// How many they may send in each minute from then on.
+        messages_per_minute: Count = Count(600), "600";
+        /// How many rooms one user may join or knock on at once, after a pause.
+        join_burst: Count = Count(100), "100";
+        /// How many in each minute from then on.
+        joins_per_minute: Count = Count(60), "60";
+        /// How many rooms one user may make at once, after a pause.
+        room_burst: Count = Count(50), "50";
+        /// How many in each minute from then on.
+        rooms_per_minute: Count = Count(30), "30";
+        /// How many invites one user may send at once, after a pause.
+        invite_burst: Count = Count(200), "200";
+        /// How many in each minute from then on.
+        invites_per_minute: Count = Count(60), "60";
+        /// How many accounts may be registered from one address at once, after a pause.
+        registration_burst: Count = Count(20), "20";
+        /// How many in each minute from then on.
+        registrations_per_minute: Count = Count(6), "6";
     }
 
     /// TURN servers, which carry calls between clients that cannot reach each other.

@@ -79,6 +79,10 @@ fn wrong_values_say_what_would_be_right() {
     let message = wrong(from_text("[client]\ntls = \"yes\"\nlisten = 8008\n"));
     assert!(message.contains("client.tls: \"yes\" is wrong here: this must be true or false"), "{message}");
     assert!(message.contains("client.listen: the number 8008 is wrong here"), "{message}");
+    for count in ["0", "-1", "\"5\"", "99999999999"] {
+        let message = wrong(from_text(&format!("[rate_limits]\njoin_burst = {count}\n")));
+        assert!(message.contains("rate_limits.join_burst") && message.contains("a whole number from 1"), "{message}");
+    }
     let message = wrong(from_text("[turn]\nttl_seconds = -1\n"));
     assert!(message.contains("a whole number"), "{message}");
     let message = wrong(from_environment(&[("CAUSEWAY_LOG__LEVEL", "louder=than=this")]));

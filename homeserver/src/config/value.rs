@@ -118,6 +118,37 @@ impl Value for u64 {
     }
 }
 
+/// How many of something: at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) u32);
+
+impl Value for Count {
+    fn expected() -> String {
+        format!("a whole number from 1 to {}", u32::MAX)
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(0) | Err(_) => Err(not_expected::<Self>(&quote(text))),
+            Ok(number) => Ok(Self(number)),
+        }
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+        match value {
+            DeValue::Integer(number) => match u32::from_str_radix(number.as_str(), number.radix()) {
+                Ok(0) | Err(_) => Err(not_expected::<Self>(&describe(value))),
+                Ok(number) => Ok(Self(number)),
+            },
+            other => Err(not_expected::<Self>(&describe(other))),
+        }
+    }
+
+    fn to_toml(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
 impl Value for PathBuf {
     fn expected() -> String {
         "a path, in quotes".to_owned()

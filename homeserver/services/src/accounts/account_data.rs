@@ -4,7 +4,7 @@
 //! position by one short scan. The content's row holds no position but a revision: writers name it as a precondition.
 
 use super::{Accounts, MAX_COMMIT_ATTEMPTS, commit};
-use crate::{Error, Result, names, rooms::user_topic, tables};
+use crate::{Error, Result, Services, names, rooms::user_topic, tables};
 use bytes::Bytes;
 use state_res::ids::{RoomKey, UserKey};
 use storage::{Batch, Position, Snapshot, Version, key};
@@ -17,8 +17,10 @@ const MAX_TYPE_BYTES: usize = 255;
 const MAX_ITEMS: usize = 50_000;
 /// In place of a room, where the data is global.
 const GLOBAL: [u8; 16] = [0; 16];
+/// The type of a user's push rules.
+const PUSH_RULES: &str = "m.push_rules";
 /// Types that the server itself manages.
-const MANAGED: [&str; 2] = ["m.fully_read", "m.push_rules"];
+const MANAGED: [&str; 2] = ["m.fully_read", PUSH_RULES];
 
 /// One piece of account data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,20 @@ impl Accounts {
         check(room_id, kind)?;
         let found = get(&self.store.snapshot(), UserKey::of(user_id), room_id.map(RoomKey::of), kind)?;
         found.ok_or_else(|| Error::not_found(format!("You have no account data of type {kind:?} there.")))
+    }
+}
+
+impl Services {
+    /// The content of a piece of a user's global account data. Push rules are there also while they are the defaults.
+    ///
+    /// # Errors
+    ///
+    /// 404 `M_NOT_FOUND`, 400 `M_INVALID_PARAM`.
+    pub fn global_account_data(&self, user_id: &str, kind: &str) -> Result<Bytes> {
+        if kind == PUSH_RULES {
+            return Ok(self.push.content(&self.store.snapshot(), user_id)?.to_string().into());
+        }
+        self.accounts.account_data(user_id, None, kind)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the operator does with accounts, through the command line.
 
-use super::{AccountRecord, Accounts, MAX_COMMIT_ATTEMPTS, commit, names, record::from_bytes, register::NewAccount};
+use super::{AccountRecord, Accounts, MAX_COMMIT_ATTEMPTS, Session, commit, record::from_bytes, register::NewAccount};
+use crate::devices::Device;
 use crate::{Error, Result, tables};
 use serde::{Deserialize, Serialize};
 use state_res::ids::UserKey;
@@ -78,13 +79,28 @@ impl Accounts {
         Ok(account.is_some_and(|account| account.value.administrator && !account.value.deactivated))
     }
 
+    /// A user's devices, for the user and for administrators.
+    ///
+    /// # Errors
+    ///
+    /// 403 `M_FORBIDDEN` for anyone else, 404 `M_NOT_FOUND` if there is no such account.
+    pub fn whois(&self, session: &Session, user_id: &str) -> Result<Vec<Device>> {
+        if *session.user_id != *user_id && !self.is_administrator(&session.user_id)? {
+            return Err(Error::forbidden("Only administrators may ask for other users."));
+        }
+        if AccountRecord::read(&self.store.snapshot(), UserKey::of(user_id))?.is_none() {
+            return Err(Error::not_found(format!("There is no account {user_id}.")));
+        }
+        self.devices.list(user_id)
+    }
+
     /// Gives an account a new password; `user` is a user id or localpart. With `logout` every session ends.
     ///
     /// # Errors
     ///
     /// 404 `M_NOT_FOUND` if there is no such account, 403 `M_USER_DEACTIVATED`, 400 for a password that cannot be had.
     pub async fn set_password(&self, user: &str, password: &str, logout: bool) -> Result<()> {
-        let user_id = names::meant_user_id(user, &self.config.server_name);
+        let user_id = self.meant(user)?;
         self.replace_password(&user_id, password).await?;
         if logout {
             self.devices.remove_all_except(&user_id, None).await?;

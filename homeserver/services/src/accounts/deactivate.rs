@@ -5,6 +5,7 @@ use super::{
     following::{self, Kind, Work},
     password, uia,
 };
+use crate::rooms::erasure::Erasures;
 use crate::{Error, Result, Services, tables};
 use state_res::ids::UserKey;
 use std::net::IpAddr;
@@ -72,14 +73,13 @@ impl Accounts {
     }
 
     /// Ends an account for good: no password opens it, its devices and its profile are gone, its name stays taken. With
-    /// `erase` its account data go too, and its messages are hidden from those who join later. Safe to do again.
+    /// `erase` its account data go too, and its events are shown redacted to those who join later. Safe to do again.
     ///
     /// Gives what is left to do: leaving the rooms.
     async fn close(&self, user_id: &str, erase: bool) -> Result<Work> {
         self.change_account(user_id, |record| {
             record.deactivated = true;
             record.password = None;
-            record.erased |= erase;
             Ok(())
         })
         .await?;
@@ -87,6 +87,10 @@ impl Accounts {
         self.devices.remove_all_except(user_id, None).await?;
         let user = UserKey::of(user_id);
         let mut batch = Batch::with_random_id(&self.world);
+        if erase {
+            let now = i64::try_from(self.world.now().millis()).unwrap_or(i64::MAX);
+            Erasures::write(&mut batch, &self.store.snapshot(), user, now)?;
+        }
         let work = following::add(&mut batch, &self.world, Kind::Departure, user_id);
         batch.delete(tables::PROFILES, user.as_bytes());
         batch.delete_range(tables::FILTERS, user.as_bytes(), &key::prefix_end(user.as_bytes()));
@@ -131,8 +135,9 @@ impl Services {
     ///
     /// 404 `M_NOT_FOUND` if there is no such account.
     pub async fn deactivate(&self, user: &str, erase: bool) -> Result<()> {
-        let user_id = super::names::meant_user_id(user, &self.config.server_name);
+        let user_id = self.accounts.meant(user)?;
         let work = self.accounts.close(&user_id, erase).await?;
+        self.rooms.deps().caches.erasures.load(&self.store.snapshot())?;
         self.follow(work).await
     }
 }

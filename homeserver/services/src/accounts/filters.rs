@@ -100,6 +100,10 @@ pub struct RoomEventFilter {
     pub rooms: Option<Vec<String>>,
     /// Only events with (or, if false, without) a `url` in their content.
     pub contains_url: Option<bool>,
+    /// Only events to which another relates in one of these ways (MSC3440; by now there is `/threads` instead).
+    pub related_by_rel_types: Option<Vec<String>>,
+    /// Only events to which an event of one of these users relates.
+    pub related_by_senders: Option<Vec<String>>,
 }
 
 impl SyncFilter {
@@ -112,8 +116,7 @@ impl SyncFilter {
         if json.len() > MAX_FILTER_BYTES {
             return Err(Error::too_large(format!("A filter must not be larger than {MAX_FILTER_BYTES} bytes.")));
         }
-        let filter: Self =
-            serde_json::from_slice(json).map_err(|cause| Error::bad_json(format!("The filter is wrong: {cause}.")))?;
+        let filter: Self = read(json)?;
         filter.check()?;
         Ok(filter)
     }
@@ -144,8 +147,7 @@ impl RoomEventFilter {
         if json.len() > MAX_FILTER_BYTES {
             return Err(Error::too_large(format!("A filter must not be larger than {MAX_FILTER_BYTES} bytes.")));
         }
-        let filter: Self =
-            serde_json::from_slice(json).map_err(|cause| Error::bad_json(format!("The filter is wrong: {cause}.")))?;
+        let filter: Self = read(json)?;
         filter.check("filter")?;
         Ok(filter)
     }
@@ -203,6 +205,23 @@ pub fn matches(pattern: &str, text: &str) -> bool {
     match last {
         Some(end) => rest.ends_with(end),
         None => rest.is_empty(),
+    }
+}
+
+/// Reads a filter. A member that is `null` counts as absent.
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    serde_json::from_slice::<Value>(json)
+        .and_then(|mut filter| {
+            drop_nulls(&mut filter);
+            serde_json::from_value(filter)
+        })
+        .map_err(|cause| Error::bad_json(format!("The filter is wrong: {cause}.")))
+}
+
+fn drop_nulls(value: &mut Value) {
+    if let Value::Object(members) = value {
+        members.retain(|_, member| !member.is_null());
+        members.values_mut().for_each(drop_nulls);
     }
 }
 

@@ -45,14 +45,14 @@ pub struct UserIdentifier {
 }
 
 impl UserIdentifier {
-    /// The user id that is meant.
+    /// The user id or localpart that it names.
     ///
     /// # Errors
     ///
     /// 400 if a member is missing or the kind is unknown; 403 for third-party identifiers, of which we know none.
-    pub fn user_id(&self, server_name: &str) -> Result<String> {
+    pub fn user(&self) -> Result<&str> {
         match (self.kind.as_str(), &self.user) {
-            ("m.id.user", Some(user)) => Ok(names::meant_user_id(user, server_name)),
+            ("m.id.user", Some(user)) => Ok(user),
             ("m.id.user", None) => Err(Error::missing_param("`identifier.user` is missing.")),
             ("m.id.thirdparty" | "m.id.phone", _) => {
                 Err(Error::forbidden("No account here has that third-party identifier."))
@@ -84,8 +84,8 @@ impl Accounts {
             return Err(Error::unknown("`type` must be one that GET /login offers: m.login.password."));
         }
         let user_id = match (&request.identifier, &request.user) {
-            (Some(identifier), _) => identifier.user_id(&self.config.server_name)?,
-            (None, Some(user)) => names::meant_user_id(user, &self.config.server_name),
+            (Some(identifier), _) => self.meant(identifier.user()?)?,
+            (None, Some(user)) => self.meant(user)?,
             (None, None) => return Err(Error::missing_param("`identifier` is missing.")),
         };
         let Some(password) = request.password.as_deref() else {
@@ -111,6 +111,20 @@ impl Accounts {
             }
         }
         Err(Error::contended())
+    }
+
+    /// The user id that someone means who calls themselves `user`, a user id or localpart: the account of exactly that name, or else of the
+    /// same name in small letters. So there is one id to count wrong passwords for, however a name is spelt.
+    ///
+    /// # Errors
+    ///
+    /// 500 if the store fails.
+    pub(super) fn meant(&self, user: &str) -> Result<String> {
+        let exact = names::meant_user_id(user, &self.config.server_name);
+        if AccountRecord::read(&self.store.snapshot(), UserKey::of(&exact))?.is_some() {
+            return Ok(exact);
+        }
+        Ok(names::in_small_letters(&exact, &self.config.server_name))
     }
 
     /// Checks a password, limited by account. Names that have no account take as long as those that have.

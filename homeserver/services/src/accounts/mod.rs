@@ -4,7 +4,6 @@
 
 pub mod account_data;
 mod admin;
-mod commit;
 mod deactivate;
 mod directory;
 pub mod filters;
@@ -34,7 +33,7 @@ pub use shared_secret::SharedSecretRequest;
 pub use tokens::TokenHash;
 pub use uia::{AuthData, Challenge};
 
-pub(crate) use commit::{MAX_COMMIT_ATTEMPTS, commit};
+pub(crate) use crate::commit::{MAX_COMMIT_ATTEMPTS, commit};
 pub(crate) use record::{AccountRecord, DeviceRecord, Versioned};
 
 use crate::{Config, devices::Devices, limits::Limits};
@@ -66,7 +65,7 @@ impl Accounts {
     /// Accounts over a store; makes nothing durable.
     #[must_use]
     pub fn new(store: Store, world: World, config: Arc<Config>) -> Self {
-        let limits = Arc::new(Limits::new(world.clone(), config.rate_limits_enabled));
+        let limits = Arc::new(Limits::new(world.clone(), config.rate_limits_enabled, &config.rates));
         let sessions = Arc::new(SessionCache::default());
         Self {
             devices: Devices::new(store.clone(), world.clone(), sessions.clone()),

@@ -39,6 +39,16 @@ pub fn meant_user_id(user: &str, server_name: &str) -> String {
     if user.starts_with('@') && user.contains(':') { user.to_owned() } else { format!("@{user}:{server_name}") }
 }
 
+/// The same with a localpart in small letters, if it is of our server: names are given in small letters only, and people type capital
+/// ones.
+#[must_use]
+pub fn in_small_letters(user_id: &str, server_name: &str) -> String {
+    match split_user_id(user_id) {
+        Ok((localpart, server)) if server == server_name => format!("@{}:{server}", localpart.to_ascii_lowercase()),
+        _ => user_id.to_owned(),
+    }
+}
+
 /// The parts of a user id: localpart and server name.
 ///
 /// # Errors

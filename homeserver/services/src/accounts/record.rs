@@ -26,9 +26,6 @@ pub(crate) struct AccountRecord {
     pub(crate) deactivated: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) administrator: bool,
-    /// The user asked for their content to be erased when they left.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) erased: bool,
 }
 
 /// A row of `DEVICES`.

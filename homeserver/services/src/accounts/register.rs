@@ -84,7 +84,7 @@ impl Accounts {
         }
         let challenge = Challenge { operation: "register", user_id: None, flows };
         self.interactive_auth(challenge, request.auth.as_ref(), address).await?;
-        self.limits.take(&limits::REGISTER_BY_ADDRESS, &address.to_string())?;
+        self.limits.take(&self.limits.configured.registrations, &address.to_string())?;
         let account = NewAccount {
             user_id: &user_id,
             password: request.password.as_deref(),
@@ -154,7 +154,6 @@ impl Accounts {
             created_at: self.world.now().millis(),
             deactivated: false,
             administrator: account.administrator,
-            erased: false,
         };
         let mut batch = Batch::with_random_id(&self.world);
         batch.require_absent(tables::ACCOUNTS, user.as_bytes());

@@ -29,9 +29,13 @@ impl Accounts {
     /// # Errors
     ///
     /// 400 `M_INVALID_PARAM` or `M_BAD_JSON`; 403 if the room has too many tags.
-    pub async fn set_tag(&self, user_id: &str, room_id: &str, tag: &str, about: Map<String, Value>) -> Result<()> {
+    pub async fn set_tag(&self, user_id: &str, room_id: &str, tag: &str, mut about: Map<String, Value>) -> Result<()> {
         if tag.len() > MAX_TAG_BYTES {
             return Err(Error::invalid_param(format!("A tag must not be longer than {MAX_TAG_BYTES} bytes.")));
+        }
+        // No order is the same as none that counts.
+        if about.get("order").is_some_and(Value::is_null) {
+            about.remove("order");
         }
         if about.get("order").is_some_and(|order| !order.as_f64().is_some_and(|order| (0.0..=1.0).contains(&order))) {
             return Err(Error::bad_json("`order` must be a number between 0 and 1."));

@@ -156,8 +156,8 @@ impl Accounts {
             return Err(Error::missing_param("`auth.password` is missing."));
         };
         let user_id = match (&auth.identifier, &auth.user, challenge.user_id) {
-            (Some(identifier), _, _) => identifier.user_id(&self.config.server_name)?,
-            (None, Some(user), _) => super::names::meant_user_id(user, &self.config.server_name),
+            (Some(identifier), _, _) => self.meant(identifier.user()?)?,
+            (None, Some(user), _) => self.meant(user)?,
             // The access token already says who it must be.
             (None, None, Some(user_id)) => user_id.to_owned(),
             (None, None, None) => return Err(Error::missing_param("`auth.identifier` is missing.")),

@@ -453,8 +453,12 @@ impl Answers for PeerAnswers {
         Err(ApiError::unrecognized())
     }
 
-    async fn openid_user(&self, _access_token: &str) -> Result<String, ApiError> {
-        // This server issues no OpenID tokens, so it knows none.
-        Err(ApiError::new(401, "M_UNKNOWN_TOKEN", "This server has issued no such OpenID token."))
+    async fn openid_user(&self, access_token: &str) -> Result<String, ApiError> {
+        if let Some(user_id) = crate::openid::redeem(self.peers.rooms.deps(), access_token)
+            && self.accounts.is_active(&user_id)?
+        {
+            return Ok(user_id);
+        }
+        Err(ApiError::new(401, "M_UNKNOWN_TOKEN", "This server has issued no such OpenID token, or it has expired."))
     }
 }

@@ -47,10 +47,10 @@ pub struct HierarchyPage {
 }
 
 /// A room still to be looked at.
-struct Waiting {
-    room_id: String,
-    depth: usize,
-    via: Vec<String>,
+pub(super) struct Waiting {
+    pub(super) room_id: String,
+    pub(super) depth: usize,
+    pub(super) via: Vec<String>,
 }
 
 impl Peers {
@@ -165,7 +165,7 @@ impl Peers {
         Ok(self.rooms.deps().store.snapshot().get(tables::ROOM_SERVERS, &row)?.is_some())
     }
 
-    fn may_see_room(&self, user_id: &str, room_id: &str, room: &Map<String, Value>) -> Result<bool> {
+    pub(super) fn may_see_room(&self, user_id: &str, room_id: &str, room: &Map<String, Value>) -> Result<bool> {
         let membership = |room_id: &str| -> Result<Option<Membership>> {
             let snapshot = self.rooms.deps().store.snapshot();
             let row = memberships::of_user_in(&snapshot, UserKey::of(user_id), RoomKey::of(room_id))?;
@@ -186,7 +186,7 @@ impl Peers {
     }
 
     /// Asks the servers of a room for it and its children; what they say is put into `told`.
-    async fn ask_hierarchy(
+    pub(super) async fn ask_hierarchy(
         &self,
         room: &Waiting,
         suggested_only: bool,

@@ -2,7 +2,7 @@
 
 use super::Peers;
 use crate::error::{Error, Result};
-use crate::rooms::client_event::ClientView;
+use crate::rooms::client_event::{ClientView, EventForm};
 use crate::rooms::filter::EventFilter;
 use crate::rooms::head::Head;
 use crate::rooms::record::{StoredEvent, write_json_string};
@@ -64,9 +64,9 @@ impl Peers {
                         UserKey::of(user_id),
                         reader.room(),
                     )?;
-                    let was_joined = Viewer::new(&reader, user_id)?.was_joined();
-                    if was_joined && !forgotten {
-                        let root = reader.standing(member.event)?.map_or(Root::EMPTY, |standing| standing.after);
+                    // Of what came after the end, an invite that was turned down or a ban, they see nothing.
+                    let ended = Viewer::new(&reader, user_id)?.ended().map(|end| end.root);
+                    if let Some(root) = ended.filter(|_| !forgotten) {
                         return Ok((reader, head, root));
                     }
                 }
@@ -92,7 +92,7 @@ impl Peers {
         }
     }
 
-    fn view<'a>(
+    pub(super) fn view<'a>(
         &self,
         reader: &'a RoomReader,
         viewer: &'a Viewer<'a>,
@@ -107,6 +107,7 @@ impl Peers {
             device_id,
             now: self.rooms.deps().world.now().millis() as i64,
             room_id: Some(room_id),
+            form: EventForm::default(),
         }
     }
 
@@ -283,11 +284,15 @@ impl Peers {
             Error::not_found(format!("The room has no state of type {event_type:?} with state key {state_key:?}."))
         })?;
         let event = reader.required_stored(key)?;
-        if !whole {
-            return Ok(event.content_json().to_owned());
-        }
         let viewer = Viewer::new(&reader, user_id)?;
-        self.view(&reader, &viewer, user_id, device_id, room_id).json(&event)
+        let view = self.view(&reader, &viewer, user_id, device_id, room_id);
+        if whole {
+            return view.json(&event);
+        }
+        Ok(match reader.standing(key)? {
+            Some(standing) => view.shown(&event, &standing)?.content_json().to_owned(),
+            None => event.content_json().to_owned(),
+        })
     }
 
     /// `GET /rooms/{roomId}/members`: JSON text. `at` is a token; `membership` and `not_membership` filter.

@@ -52,6 +52,7 @@ impl Peers {
         reason: Option<&str>,
         third_party_signed: Option<&Value>,
     ) -> Result<String> {
+        self.count_join(user_id)?;
         let (room_id, mut servers) = self.find_room(id_or_alias).await?;
         let mut extra = Map::new();
         if let Some(signed) = third_party_signed {
@@ -115,6 +116,18 @@ impl Peers {
         if !names::is_user_id(target) {
             return Err(Error::invalid_param(format!("{target:?} is no user id.")));
         }
+        self.count_invites(sender, 1)?;
+        self.invite_counted(sender, room_id, target, reason, is_direct).await
+    }
+
+    async fn invite_counted(
+        &self,
+        sender: &str,
+        room_id: &str,
+        target: &str,
+        reason: Option<&str>,
+        is_direct: bool,
+    ) -> Result<()> {
         if self.rooms.is_local(target) {
             if !self.rooms.deps().profiles.exists(target)? {
                 return Err(Error::not_found(format!("There is no user {target} on this server.")));
@@ -145,6 +158,7 @@ impl Peers {
         via: &[String],
         reason: Option<&str>,
     ) -> Result<String> {
+        self.count_join(user_id)?;
         let (room_id, mut servers) = self.find_room(id_or_alias).await?;
         if self.rooms.is_resident(&room_id)? {
             self.rooms.knock_local(user_id, &room_id, reason).await?;
@@ -166,36 +180,36 @@ impl Peers {
     /// # Errors
     /// As [`crate::rooms::Rooms::create`]; an invite that fails is logged, as the room exists by then.
     pub async fn create_room(&self, creator: &str, request: crate::rooms::create::CreateRoom) -> Result<String> {
+        let limits = &self.rooms.deps().limits;
+        limits.take(&limits.configured.rooms, creator)?;
+        self.count_invites(creator, request.invite.len())?;
         let is_direct = request.is_direct;
         let created = self.rooms.create(creator, request).await?;
         for target in &created.remote_invites {
-            if let Err(error) = self.invite_user(creator, &created.room_id, target, None, is_direct).await {
+            if let Err(error) = self.invite_counted(creator, &created.room_id, target, None, is_direct).await {
                 tracing::warn!(room = %created.room_id, user = %target, %error, "an invite to a new room failed");
             }
         }
         Ok(created.room_id)
     }
 
+    fn count_join(&self, user_id: &str) -> Result<()> {
+        let limits = &self.rooms.deps().limits;
+        limits.take(&limits.configured.joins, user_id)
+    }
+
+    fn count_invites(&self, sender: &str, count: usize) -> Result<()> {
+        let limits = &self.rooms.deps().limits;
+        limits.take_many(&limits.configured.invites, sender, count)
+    }
+
     /// The server of whoever invited a user to a room.
-    fn inviter_server(&self, user_id: &str, room_id: &str) -> Result<Option<String>> {
+    pub(super) fn inviter_server(&self, user_id: &str, room_id: &str) -> Result<Option<String>> {
         let snapshot = self.rooms.deps().store.snapshot();
         let Some(row) = memberships::of_user_in(&snapshot, UserKey::of(user_id), RoomKey::of(room_id))? else {
             return Ok(None);
         };
-        if row.membership != Membership::Invite {
-            return Ok(None);
-        }
-        let sender = match (&row.stripped, row.event) {
-            (Some(stripped), _) => {
-                serde_json::from_str::<Vec<Value>>(stripped).unwrap_or_default().into_iter().find_map(|event| {
-                    let own =
-                        event.get("type")?.as_str()? == "m.room.member" && event.get("state_key")?.as_str()? == user_id;
-                    own.then(|| event.get("sender")?.as_str().map(str::to_owned))?
-                })
-            }
-            (None, Some(event)) => Some(self.rooms.reader(row.room).required_stored(event)?.sender()),
-            (None, None) => None,
-        };
+        let sender = row.inviter(&self.rooms.reader(row.room), user_id)?;
         Ok(sender.as_deref().and_then(names::server_of).map(str::to_owned))
     }
 
@@ -213,6 +227,9 @@ impl Peers {
     ) -> Result<String> {
         let invites =
             event_type == "m.room.member" && content.get("membership").and_then(Value::as_str) == Some("invite");
+        if invites {
+            self.count_invites(sender, 1)?;
+        }
         if invites && !self.rooms.is_local(state_key) {
             self.invite(sender, room_id, state_key, content).await?;
             let (reader, head) = self.rooms.known(room_id)?;
@@ -225,7 +242,7 @@ impl Peers {
     }
 }
 
-fn distinct(servers: Vec<String>) -> Vec<String> {
+pub(super) fn distinct(servers: Vec<String>) -> Vec<String> {
     let mut seen = std::collections::HashSet::new();
     servers.into_iter().filter(|server| names::is_server_name(server) && seen.insert(server.clone())).collect()
 }

@@ -6,6 +6,7 @@ mod directory;
 mod fetch;
 mod hierarchy;
 mod history;
+mod initial;
 mod invite;
 mod join;
 mod key_store;
@@ -14,6 +15,8 @@ mod outliers;
 mod questions;
 mod queue_store;
 mod receive;
+mod summary;
+mod threads;
 mod upgrade;
 mod verify;
 
@@ -22,6 +25,8 @@ pub use hierarchy::{HierarchyRequest, MAX_PAGE as MAX_HIERARCHY_PAGE};
 pub use history::{DEFAULT_PAGE, MessagesRequest, RelationsRequest};
 pub use key_store::StoredKeys;
 pub use queue_store::StoredQueue;
+pub use summary::MutualRooms;
+pub use threads::{DEFAULT_THREADS, MAX_THREADS, ThreadsRequest};
 
 use crate::ephemeral::Ephemeral;
 use crate::error::Error;

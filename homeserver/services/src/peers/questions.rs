@@ -3,6 +3,7 @@
 use super::Peers;
 use super::outliers::order_by;
 use crate::error::{Error, Result};
+use crate::rooms::erasure::is_erased_for;
 use crate::rooms::head::Head;
 use crate::rooms::visibility::server_may_see;
 use crate::rooms::{NewEvent, RoomReader};
@@ -228,7 +229,8 @@ fn visible_to(reader: &RoomReader, server: &str, key: EventKey) -> Result<Option
     else {
         return Ok(None);
     };
-    Ok(Some(if server_may_see(reader, server, &standing)? { pdu } else { pdu.redacted() }))
+    let whole = server_may_see(reader, server, &standing)? && !is_erased_for(reader, server, pdu.sender(), &standing)?;
+    Ok(Some(if whole { pdu } else { pdu.redacted() }))
 }
 
 fn raw(reader: &RoomReader, key: EventKey) -> Result<RawJson> {

@@ -15,7 +15,8 @@ use futures::FutureExt;
 use ruma_common::OwnedRoomId;
 use ruma_common::power_levels::NotificationPowerLevels;
 use ruma_common::push::{
-    Action, FlattenedJson, HighlightTweakValue, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset, Tweak,
+    Action, AnyPushRuleRef, FlattenedJson, HighlightTweakValue, PushConditionPowerLevelsCtx, PushConditionRoomCtx,
+    Ruleset, Tweak,
 };
 use ruma_common::serde::Raw;
 use serde_json::Value;
@@ -26,17 +27,46 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use storage::{Position, Snapshot};
 
+/// The thread of everything that is in no other.
+const MAIN_THREAD: &str = "main";
 /// Most events looked at for one count; what lies further back is not counted.
 const MAX_EVENTS: usize = 2_000;
 
 /// A place in a room's timeline.
-type Place = (Position, u16);
+pub(super) type Place = (Position, u16);
+
+/// Up to where a user has read: the whole room by `None`, the main timeline by `main`, threads by their root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Places(BTreeMap<Option<String>, Place>);
+
+impl Places {
+    /// Whether the event at `place` in a thread (`None` for none) has been read.
+    pub(super) fn covers(&self, place: Place, thread: Option<String>) -> bool {
+        let read = |thread: &Option<String>| self.0.get(thread).is_some_and(|read| place <= *read);
+        read(&None) || read(&Some(thread.unwrap_or_else(|| MAIN_THREAD.to_owned())))
+    }
+}
+
+/// What a rule's actions come to.
+pub(super) struct Verdict {
+    pub(super) notify: bool,
+    pub(super) highlight: bool,
+}
+
+/// What `actions` come to.
+pub(super) fn verdict(actions: &[Action]) -> Verdict {
+    let highlights = |action: &Action| matches!(action, Action::SetTweak(Tweak::Highlight(HighlightTweakValue::Yes)));
+    Verdict {
+        notify: actions.iter().any(|action| matches!(action, Action::Notify)),
+        highlight: actions.iter().any(highlights),
+    }
+}
 
 /// What has been counted for a user in a room.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
-    /// Receipts that the counts are based on: of the whole room, and by thread (`main` for none).
-    read: BTreeMap<Option<String>, Place>,
+    /// Receipts that the counts are based on.
+    read: Places,
     /// Up to where events were looked at.
     upto: Position,
     /// Notifications and highlights by thread; `None` for the main timeline.
@@ -64,7 +94,7 @@ impl UnreadCounts for Push {
         let counted = match known {
             Some(counted) if counted.read == read && counted.upto <= until => counted,
             _ => {
-                let start = read.values().map(|place| place.0).min().unwrap_or(0);
+                let start = read.0.values().map(|place| place.0).min().unwrap_or(0);
                 Counted { upto: start.saturating_sub(1), read, threads: BTreeMap::new() }
             }
         };
@@ -89,9 +119,8 @@ impl UnreadCounts for Push {
 }
 
 impl Push {
-    /// Up to where a user has read: the whole room by `None`, the main timeline by `main`, threads by their root. What came before they
-    /// joined counts as read.
-    fn read_places(&self, reader: &RoomReader, user_id: &str) -> Result<BTreeMap<Option<String>, Place>> {
+    /// Up to where a user has read. What came before they joined counts as read.
+    pub(super) fn read_places(&self, reader: &RoomReader, user_id: &str) -> Result<Places> {
         let mut places: BTreeMap<Option<String>, Place> = BTreeMap::new();
         let mut raise = |thread: Option<String>, place: Place| {
             let known = places.entry(thread).or_default();
@@ -109,7 +138,7 @@ impl Push {
             let Some(standing) = reader.standing(EventKey::of(&receipt.event_id))? else { continue };
             raise(receipt.thread, (standing.position, standing.ordinal));
         }
-        Ok(places)
+        Ok(Places(places))
     }
 
     fn count(&self, reader: &RoomReader, user_id: &str, mut counted: Counted, until: Position) -> Result<Counted> {
@@ -147,28 +176,28 @@ impl Push {
             if stored.is_redacted() || ignored.contains(&sender) || !viewer.may_see(&stored)? {
                 continue;
             }
-            let read = |thread: &Option<String>| counted.read.get(thread).is_some_and(|read| place <= *read);
-            if read(&None) || read(&Some(thread.clone().unwrap_or_else(|| "main".to_owned()))) {
+            if counted.read.covers(place, thread.clone()) {
                 continue;
             }
             let Some(context) = &context else { continue };
-            let Some((notify, highlight)) = self.judge(&rules, context, &stored)? else { continue };
-            if notify {
+            let Some(rule) = self.rule_for(&rules, context, &stored)? else { continue };
+            let verdict = verdict(rule.actions());
+            if verdict.notify {
                 let counts = counted.threads.entry(thread).or_default();
                 counts.0 += 1;
-                counts.1 += u64::from(highlight);
+                counts.1 += u64::from(verdict.highlight);
             }
         }
         Ok(counted)
     }
 
-    /// Whether the rules notify of an event, and highlight it; `None` where no rule applies.
-    fn judge(
+    /// The first rule that applies to an event.
+    pub(super) fn rule_for<'r>(
         &self,
-        rules: &Ruleset,
+        rules: &'r Ruleset,
         context: &PushConditionRoomCtx,
         event: &crate::rooms::record::StoredEvent,
-    ) -> Result<Option<(bool, bool)>> {
+    ) -> Result<Option<AnyPushRuleRef<'r>>> {
         let known = self.flattened.lock().get(&event.key()).cloned();
         let flattened = match known {
             Some(flattened) => flattened,
@@ -183,19 +212,14 @@ impl Push {
         for rule in rules {
             // Rules wait for nothing: none of the conditions we compile asks anyone.
             if rule.applies(&flattened, context).now_or_never() == Some(true) {
-                let notify = rule.actions().iter().any(|action| matches!(action, Action::Notify));
-                let highlight = rule
-                    .actions()
-                    .iter()
-                    .any(|action| matches!(action, Action::SetTweak(Tweak::Highlight(HighlightTweakValue::Yes))));
-                return Ok(Some((notify, highlight)));
+                return Ok(Some(rule));
             }
         }
         Ok(None)
     }
 
     /// The room as rules see it for one user; `None` for ids that the rules' library does not take.
-    fn context(&self, reader: &RoomReader, user_id: &str) -> Result<Option<PushConditionRoomCtx>> {
+    pub(super) fn context(&self, reader: &RoomReader, user_id: &str) -> Result<Option<PushConditionRoomCtx>> {
         let Some(head) = reader.head()? else { return Ok(None) };
         let Some(room) = self.room_context(reader, &head)? else { return Ok(None) };
         let Ok(user) = user_id.try_into() else { return Ok(None) };
@@ -260,7 +284,7 @@ fn power_levels(
     Ok(Some(PushConditionPowerLevelsCtx::new(users, default, notifications, rules)))
 }
 
-fn thread_of(event: &crate::rooms::record::StoredEvent) -> Option<String> {
+pub(super) fn thread_of(event: &crate::rooms::record::StoredEvent) -> Option<String> {
     if !event.content_json().contains("m.thread") {
         return None;
     }

@@ -1,8 +1,10 @@
 //! Push rules, and counting what is unread by them (client-server API, "Push notifications").
 
 mod counts;
+mod notifications;
 mod rules;
 
+pub use notifications::{DEFAULT_NOTIFICATIONS, MAX_NOTIFICATIONS};
 pub use rules::RuleChange;
 
 use crate::ephemeral::Ephemeral;

@@ -2,6 +2,7 @@
 
 use super::Push;
 use crate::accounts::account_data;
+use crate::commit::commit;
 use crate::error::{Error, Result};
 use ruma_common::UserId;
 use ruma_common::push::{
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use state_res::ids::UserKey;
 use std::sync::Arc;
-use storage::{Batch, Outcome, Snapshot, Version};
+use storage::{Batch, Snapshot, Version};
 
 /// The type of account data in which rules are kept.
 const KIND: &str = "m.push_rules";
@@ -212,10 +213,8 @@ impl Push {
             let content = serde_json::to_vec(&json!({ "global": rules })).map_err(Error::internal)?;
             let mut batch = Batch::with_random_id(self.store.world());
             account_data::put(&mut batch, &snapshot, UserKey::of(user_id), None, KIND, &content)?;
-            match self.store.commit(batch).await {
-                Outcome::Committed(_) => return Ok(()),
-                Outcome::Conflict(_) => {}
-                Outcome::Unknown(cause) => return Err(cause.into()),
+            if commit(&self.store, batch).await?.is_some() {
+                return Ok(());
             }
         }
         Err(Error::new(503, "M_UNKNOWN", "Your push rules are being changed from too many places at once; try again."))

@@ -1,11 +1,12 @@
 //! Room aliases of this server.
 
 use super::{RoomWriter, Rooms};
+use crate::commit::{commit, commit_freely};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::tables;
 use state_res::ids::{RoomKey, UserKey};
-use storage::{Batch, Outcome, key};
+use storage::{Batch, key};
 
 /// A row of table `ALIASES`.
 #[derive(Debug, Clone)]
@@ -102,11 +103,8 @@ impl Rooms {
         }
         let mut batch = Batch::with_random_id(&self.deps().world);
         put(&mut batch, alias, RoomKey::of(room_id), room_id, user_id);
-        match self.deps().store.commit(batch).await {
-            Outcome::Committed(_) => Ok(()),
-            Outcome::Conflict(_) => Err(Error::new(409, "M_UNKNOWN", format!("The alias {alias} is already taken."))),
-            Outcome::Unknown(cause) => Err(cause.into()),
-        }
+        let taken = || Error::new(409, "M_UNKNOWN", format!("The alias {alias} is already taken."));
+        commit(&self.deps().store, batch).await?.map(drop).ok_or_else(taken)
     }
 
     /// `DELETE /directory/room/{roomAlias}`: by who made it, or by who may set the room's canonical alias.
@@ -121,11 +119,7 @@ impl Rooms {
         let mut batch = Batch::with_random_id(&self.deps().world);
         batch.delete(tables::ALIASES, &alias_key(alias));
         batch.delete(tables::ROOM_ALIASES, &by_room_key(RoomKey::of(&found.room_id), alias));
-        match self.deps().store.commit(batch).await {
-            Outcome::Committed(_) => Ok(()),
-            Outcome::Conflict(_) => Err(Error::internal("a batch without preconditions conflicted")),
-            Outcome::Unknown(cause) => Err(cause.into()),
-        }
+        commit_freely(&self.deps().store, batch).await.map(drop)
     }
 
     /// Makes the local aliases of one room lead to another.
@@ -139,9 +133,7 @@ impl Rooms {
             batch.put(tables::ALIASES, &alias_key(&alias), &key::Writer::new().str(to).str(&found.creator).finish());
             batch.delete(tables::ROOM_ALIASES, &by_room_key(RoomKey::of(from), &alias));
             batch.put(tables::ROOM_ALIASES, &by_room_key(RoomKey::of(to), &alias), b"");
-            if let Outcome::Unknown(cause) = self.deps().store.commit(batch).await {
-                return Err(cause.into());
-            }
+            commit_freely(&self.deps().store, batch).await?;
         }
         Ok(())
     }

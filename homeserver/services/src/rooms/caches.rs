@@ -1,5 +1,6 @@
 //! What rooms keep in memory: bounded, and only of things that never change once they are stored.
 
+use super::erasure::Erasures;
 use super::facts::Facts;
 use super::record::StoredEvent;
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub struct Caches {
     /// The counts of each room's state of late.
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
     changes: AtomicU64,
+    /// Users whose content is erased.
+    pub erasures: Erasures,
 }
 
 impl Default for Caches {
@@ -65,6 +68,7 @@ impl Default for Caches {
             roots: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
             counts: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
             changes: AtomicU64::new(0),
+            erasures: Erasures::default(),
         }
     }
 }

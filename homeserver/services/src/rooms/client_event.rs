@@ -4,10 +4,21 @@ use super::reader::RoomReader;
 use super::record::{StoredEvent, write_json_string};
 use super::standing::Standing;
 use super::visibility::Viewer;
-use crate::error::Result;
+use crate::accounts::filters::EventFormat;
+use crate::error::{Error, Result};
 use crate::tables;
 use state_res::ids::{EventKey, UserKey};
+use std::borrow::Cow;
 use std::io::Write as _;
+
+/// How a client wants events to be written (`event_format` and `event_fields` of its filter).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EventForm<'a> {
+    /// As clients usually get them, or as servers exchange them.
+    pub format: EventFormat,
+    /// Dot-separated paths of the members that are wanted; none means all.
+    pub fields: &'a [String],
+}
 
 /// A user's device looking at a room's events.
 pub struct ClientView<'a> {
@@ -23,11 +34,49 @@ pub struct ClientView<'a> {
     pub now: i64,
     /// Ids of the room, where the answer is to carry it.
     pub room_id: Option<&'a str>,
+    /// The form of the events.
+    pub form: EventForm<'a>,
 }
 
 impl ClientView<'_> {
     /// Writes an event, with its standing at hand.
     pub fn write(&self, out: &mut Vec<u8>, event: &StoredEvent, standing: &Standing) -> Result<()> {
+        let event = &*self.shown(event, standing)?;
+        let start = out.len();
+        match self.form.format {
+            EventFormat::Client => self.write_client(out, event, standing, true)?,
+            EventFormat::Federation => out.extend_from_slice(event.canonical()),
+        }
+        if !self.form.fields.is_empty() {
+            let whole = serde_json::from_slice(&out[start..]).map_err(Error::internal)?;
+            out.truncate(start);
+            serde_json::to_writer(out, &super::fields::project(&whole, self.form.fields)).map_err(Error::internal)?;
+        }
+        Ok(())
+    }
+
+    /// The latest event of a thread, within the thread's root: with what is bundled into it, but no thread of its own, so that whoever
+    /// makes threads of threads makes no loop.
+    pub(super) fn write_latest(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
+        match self.reader.standing(event.key())? {
+            Some(standing) => self.write_client(out, &*self.shown(event, &standing)?, &standing, false),
+            None => {
+                event.write_client_event(out, self.room_id, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// An event as this user is shown it: as it is, or redacted if its sender had it erased.
+    pub fn shown<'e>(&self, event: &'e StoredEvent, standing: &Standing) -> Result<Cow<'e, StoredEvent>> {
+        if event.is_redacted() || !self.viewer.is_erased(event, standing)? {
+            return Ok(Cow::Borrowed(event));
+        }
+        let pdu = self.reader.required(event.key())?;
+        Ok(Cow::Owned(StoredEvent::encode(self.reader.room(), &pdu.redacted()).marked_redacted()))
+    }
+
+    fn write_client(&self, out: &mut Vec<u8>, event: &StoredEvent, standing: &Standing, threads: bool) -> Result<()> {
         let mut unsigned = Vec::with_capacity(96);
         let _ = write!(unsigned, "{{\"age\":{}", self.now.saturating_sub(event.origin_server_ts()).max(0));
         let membership = self.viewer.membership_at(if event.is_state() { standing.after } else { standing.before })?;
@@ -45,7 +94,7 @@ impl ClientView<'_> {
         if event.is_redacted() {
             self.write_redacted_because(&mut unsigned, event)?;
         } else if facts.is_none_or(|facts| facts.related) {
-            super::relations::write_bundle(&mut unsigned, self, event)?;
+            super::relations::write_bundle(&mut unsigned, self, event, threads)?;
         }
         unsigned.push(b'}');
         // JSON made of ASCII and of slices of UTF-8 text.
@@ -98,6 +147,10 @@ impl ClientView<'_> {
             return Ok(());
         }
         let previous = self.reader.required_stored(previous)?;
+        let previous = match self.reader.standing(previous.key())? {
+            Some(standing) => self.shown(&previous, &standing)?,
+            None => Cow::Borrowed(&previous),
+        };
         out.extend_from_slice(b",\"prev_content\":");
         out.extend_from_slice(previous.content_json().as_bytes());
         out.extend_from_slice(b",\"prev_sender\":");

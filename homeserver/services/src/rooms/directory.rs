@@ -1,12 +1,13 @@
 //! The published room directory of this server.
 
 use super::{RoomWriter, Rooms};
+use crate::commit::commit_freely;
 use crate::error::{Error, Result};
 use crate::tables;
 use serde::Serialize;
 use serde_json::Value;
 use state_res::ids::RoomKey;
-use storage::{Batch, Outcome};
+use storage::Batch;
 
 /// Most rooms in one answer.
 const MAX_LIMIT: usize = 500;
@@ -100,11 +101,7 @@ impl Rooms {
         } else {
             batch.delete(tables::DIRECTORY, room.as_bytes());
         }
-        match self.deps().store.commit(batch).await {
-            Outcome::Committed(_) => Ok(()),
-            Outcome::Conflict(_) => Err(Error::internal("a batch without preconditions conflicted")),
-            Outcome::Unknown(cause) => Err(cause.into()),
-        }
+        commit_freely(&self.deps().store, batch).await.map(drop)
     }
 
     /// What a room shows of itself; `None` for an unknown one.

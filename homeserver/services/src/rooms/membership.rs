@@ -3,6 +3,7 @@
 use super::send::not_in_room;
 use super::writer::NewEvent;
 use super::{Membership, RoomReader, RoomWriter, Rooms};
+use crate::commit::commit_freely;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::tables;
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 use state_res::auth::{JoinRule, Level};
 use state_res::ids::{RoomKey, UserKey};
 use state_res::tree::Root;
-use storage::{Batch, Outcome};
+use storage::Batch;
 
 /// How a join of a local user to a room we hold came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,11 +257,7 @@ impl Rooms {
         }
         let mut batch = Batch::with_random_id(&self.deps().world);
         batch.put(tables::FORGOTTEN, &super::memberships::room_key_of(user, room), b"");
-        match self.deps().store.commit(batch).await {
-            Outcome::Committed(_) => Ok(()),
-            Outcome::Conflict(_) => Err(Error::internal("a batch without preconditions conflicted")),
-            Outcome::Unknown(cause) => Err(cause.into()),
-        }
+        commit_freely(&self.deps().store, batch).await.map(drop)
     }
 
     /// Brings a local user's member events up to their profile, in every room they are joined to.

@@ -1,9 +1,10 @@
 //! The rooms of each local user: joined, invited, knocked, left.
 
-use super::reader::{Membership, room_key};
+use super::reader::{Membership, RoomReader, room_key};
 use super::writer::put_with_position;
 use crate::error::{Error, Result};
 use crate::tables;
+use serde_json::Value;
 use state_res::ids::{EventKey, RoomKey, UserKey};
 use storage::{Batch, Position, Snapshot, key};
 
@@ -44,6 +45,24 @@ pub struct UserRoom {
     pub event: Option<EventKey>,
     /// `invite_room_state` or `knock_room_state` (JSON array) of a room of which we hold no state.
     pub stripped: Option<String>,
+}
+
+impl UserRoom {
+    /// Who invited the user, `user_id`, whose row this is; `None` unless they are invited.
+    pub fn inviter(&self, reader: &RoomReader, user_id: &str) -> Result<Option<String>> {
+        if self.membership != Membership::Invite {
+            return Ok(None);
+        }
+        match (&self.stripped, self.event) {
+            (Some(stripped), _) => {
+                let events: Vec<Value> = serde_json::from_str(stripped).unwrap_or_default();
+                let own = events.iter().find(|event| event["type"] == "m.room.member" && event["state_key"] == user_id);
+                Ok(own.and_then(|event| event["sender"].as_str()).map(str::to_owned))
+            }
+            (None, Some(event)) => Ok(Some(reader.required_stored(event)?.sender())),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 /// Writes the row of a room whose state we hold.

@@ -9,7 +9,9 @@ pub mod caches;
 pub mod client_event;
 pub mod create;
 pub mod directory;
+pub mod erasure;
 pub mod facts;
+pub mod fields;
 pub mod filter;
 pub mod head;
 pub mod history;
@@ -30,7 +32,9 @@ pub mod writer;
 pub use reader::{Member, Membership, RoomReader};
 pub use writer::{NewEvent, RoomWriter};
 
+use crate::ephemeral::Ephemeral;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::tables;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -73,6 +77,10 @@ pub struct RoomDeps {
     sweeping: Mutex<BTreeSet<RoomKey>>,
     /// Local users' profiles.
     pub profiles: Arc<dyn Profiles>,
+    /// Who is typing: nobody who has left.
+    pub ephemeral: Ephemeral,
+    /// How often users may do things.
+    pub limits: Arc<Limits>,
     signing_key: ArcSwap<SigningKey>,
 }
 
@@ -124,6 +132,11 @@ impl Committing {
             for pdu in self.parsed.iter().filter(|pdu| !self.replaced.contains(&pdu.key())) {
                 caches.put_parsed(pdu, epoch);
             }
+            for member in self.parsed.iter().filter(|pdu| pdu.event_type() == "m.room.member") {
+                if let Some(user_id) = member.state_key().filter(|_| Membership::of(member) != Membership::Join) {
+                    self.deps.ephemeral.end_typing(self.room, user_id);
+                }
+            }
             for (hash, bytes) in self.nodes {
                 caches.put_node(self.room, hash, bytes);
             }
@@ -169,17 +182,26 @@ impl Rooms {
         server_name: &str,
         signing_key: SigningKey,
         profiles: Arc<dyn Profiles>,
+        ephemeral: Ephemeral,
+        limits: Arc<Limits>,
     ) -> Self {
+        let caches = Arc::new(Caches::default());
+        if let Err(error) = caches.erasures.load(&store.snapshot()) {
+            // The store will fail whoever reads from it next, too.
+            tracing::error!(%error, "the list of erased users cannot be read");
+        }
         Self {
             deps: Arc::new(RoomDeps {
                 store,
                 world,
                 server_name: server_name.to_owned(),
-                caches: Arc::new(Caches::default()),
+                caches,
                 activity: activity::Activity::of(tables::TIMELINE),
                 user_rooms: activity::UserRooms::default(),
                 sweeping: Mutex::default(),
                 profiles,
+                ephemeral,
+                limits,
                 signing_key: ArcSwap::from_pointee(signing_key),
             }),
             handles: Arc::new(Mutex::new(LruCache::new(NonZeroUsize::new(HANDLES).unwrap_or(NonZeroUsize::MIN)))),

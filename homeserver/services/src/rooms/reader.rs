@@ -140,6 +140,12 @@ impl RoomReader {
         self.room
     }
 
+    /// Since when the content of a user is erased, in milliseconds; `None` for nearly all.
+    #[must_use]
+    pub fn erased_since<S: AsRef<str>>(&self, user_id: impl FnOnce() -> S) -> Option<i64> {
+        self.caches.erasures.since(user_id)
+    }
+
     /// The room's head; `None` if we know no such room.
     pub fn head(&self) -> Result<Option<Head>> {
         match self.snapshot.get(tables::HEAD, self.room.as_bytes())? {

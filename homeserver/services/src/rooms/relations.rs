@@ -5,10 +5,12 @@ use super::reader::RoomReader;
 use super::record::StoredEvent;
 use crate::error::{Error, Result};
 use crate::tables;
+use bytes::Bytes;
 use serde_json::{Map, Value};
-use state_res::ids::EventKey;
+use state_res::ids::{EventKey, UserKey};
+use std::collections::HashSet;
 use std::io::Write as _;
-use storage::{Position, key};
+use storage::{Position, StorageError, key};
 
 /// Most relations looked at to bundle one event.
 const MAX_BUNDLED: usize = 1_000;
@@ -28,19 +30,29 @@ pub struct Relation {
     pub event_type: String,
 }
 
+/// `rel_type` of the events of a thread.
+pub const THREAD: &str = "m.thread";
+
 /// Relations to `parent`, oldest first.
 pub fn of<'a>(reader: &'a RoomReader, parent: EventKey) -> impl Iterator<Item = Result<Relation>> + 'a {
-    reader.snapshot().scan_prefix(tables::RELATIONS, parent.as_bytes()).map(|row| {
-        let (row_key, value) = row?;
-        let mut place = key::Reader::new(row_key.get(16..).unwrap_or_default());
-        let mut value = key::Reader::new(&value);
-        Ok(Relation {
-            position: place.u64()?,
-            ordinal: place.u16()?,
-            child: EventKey::from_bytes(value.id16()?),
-            rel_type: value.str()?,
-            event_type: value.str()?,
-        })
+    reader.snapshot().scan_prefix(tables::RELATIONS, parent.as_bytes()).map(decode)
+}
+
+/// Relations to `parent`, newest first.
+pub fn of_newest<'a>(reader: &'a RoomReader, parent: EventKey) -> impl Iterator<Item = Result<Relation>> + 'a {
+    reader.snapshot().scan_prefix_rev(tables::RELATIONS, parent.as_bytes()).map(decode)
+}
+
+fn decode(row: Result<(Bytes, Bytes), StorageError>) -> Result<Relation> {
+    let (row_key, value) = row?;
+    let mut place = key::Reader::new(row_key.get(16..).unwrap_or_default());
+    let mut value = key::Reader::new(&value);
+    Ok(Relation {
+        position: place.u64()?,
+        ordinal: place.u16()?,
+        child: EventKey::from_bytes(value.id16()?),
+        rel_type: value.str()?,
+        event_type: value.str()?,
     })
 }
 
@@ -93,20 +105,28 @@ pub(super) fn check_new(
     Ok(())
 }
 
-/// Appends `,"m.relations":{…}` where an event has relations that are bundled: its latest edit, its thread.
-pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &StoredEvent) -> Result<()> {
+/// Appends `,"m.relations":{…}` where an event has relations that are bundled: its latest edit, what refers to it and, with `threads`, its
+/// thread.
+pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &StoredEvent, threads: bool) -> Result<()> {
     let mut edit: Option<StoredEvent> = None;
     let mut thread: Option<StoredEvent> = None;
     let mut thread_count = 0_u64;
     let mut participated = false;
     let mut references: Vec<String> = Vec::new();
+    let mut ignored: Option<HashSet<String>> = None;
     for relation in of(view.reader, event.key()).take(MAX_BUNDLED) {
         let relation = relation?;
-        if !matches!(relation.rel_type.as_str(), "m.replace" | "m.thread" | "m.reference") {
+        if !matches!(relation.rel_type.as_str(), "m.replace" | "m.thread" | "m.reference")
+            || (relation.rel_type == "m.thread" && !threads)
+        {
             continue;
         }
         let Some(child) = view.reader.stored(relation.child)? else { continue };
-        if child.is_redacted() || child.room() != event.room() || !view.viewer.may_see(&child)? {
+        if child.is_redacted() || child.room() != event.room() {
+            continue;
+        }
+        let Some(standing) = view.reader.standing(child.key())? else { continue };
+        if !view.viewer.may_see_at(&child, &standing)? || view.viewer.is_erased(&child, &standing)? {
             continue;
         }
         if relation.rel_type == "m.replace" {
@@ -124,8 +144,16 @@ pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &Sto
         } else if relation.rel_type == "m.reference" {
             references.push(child.event_id().to_owned());
         } else {
+            let sender = child.sender();
+            let ignored = match &mut ignored {
+                Some(known) => known,
+                none => none.insert(crate::sync::ignored_users(view.reader.snapshot(), view.user)?),
+            };
+            if ignored.contains(&sender) {
+                continue;
+            }
             thread_count += 1;
-            participated |= state_res::ids::UserKey::of(&child.sender()) == view.user;
+            participated |= UserKey::of(&sender) == view.user;
             thread = Some(child);
         }
     }
@@ -152,8 +180,8 @@ pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &Sto
     }
     if let Some(latest) = &thread {
         out.extend_from_slice(b"\"m.thread\":{\"latest_event\":");
-        latest.write_client_event(out, view.room_id, None);
-        let participated = participated || state_res::ids::UserKey::of(&event.sender()) == view.user;
+        view.write_latest(out, latest)?;
+        let participated = participated || UserKey::of(&event.sender()) == view.user;
         let _ = write!(out, ",\"count\":{thread_count},\"current_user_participated\":{participated}}}");
     }
     out.push(b'}');

@@ -35,7 +35,7 @@ impl Rooms {
     /// repeats the transaction id.
     ///
     /// # Errors
-    /// 403 `M_FORBIDDEN` where the sender may not send it (or is not in the room), 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`.
+    /// 403 `M_FORBIDDEN` where the sender may not send it (or is not in the room), 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, 429.
     pub async fn send_message(
         &self,
         sender: &str,
@@ -71,6 +71,9 @@ impl Rooms {
     ) -> Result<String> {
         let (_, head) = self.known_to(sender, room_id)?;
         let in_content = head.room_version.rules().redacts_in_content;
+        if content.get("reason").is_some_and(Value::is_null) {
+            content.remove("reason");
+        }
         if in_content {
             content.insert("redacts".into(), json!(target));
         } else {
@@ -118,6 +121,7 @@ impl Rooms {
         if own_membership && !self.is_known(room_id)? {
             return Err(not_in_room(room_id));
         }
+        self.count_sending(sender)?;
         self.write(room_id, |writer| {
             if !own_membership {
                 require_joined(writer, sender)?;
@@ -149,6 +153,7 @@ impl Rooms {
         if !self.is_known(room_id)? {
             return Err(not_in_room(room_id));
         }
+        self.count_sending(sender)?;
         self.write(room_id, |writer| {
             if let Some(known) = writer.reader.snapshot().get(tables::TRANSACTIONS, &row)? {
                 return Ok(String::from_utf8_lossy(&known).into_owned());
@@ -168,6 +173,15 @@ impl Rooms {
         })
         .await
         .map(|(event_id, _)| event_id)
+    }
+
+    /// Counts an event that a user is about to send.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`.
+    pub(super) fn count_sending(&self, sender: &str) -> Result<()> {
+        let limits = &self.deps().limits;
+        limits.take(&limits.configured.sending, sender)
     }
 
     fn sent_before(&self, row: &[u8]) -> Result<Option<String>> {

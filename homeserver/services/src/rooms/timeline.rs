@@ -148,7 +148,7 @@ pub fn page(reader: &RoomReader, viewer: &Viewer<'_>, wanted: &Wanted<'_>) -> Re
         if direction == Direction::Backward && has_gap_before(reader, event.key())? {
             page.gap = Some(event.event_id().to_owned());
         }
-        if filter.matches(&event) && viewer.may_see(&event)? {
+        if filter.matches(reader, &event)? && viewer.may_see(&event)? {
             page.events.push(event);
         }
         if page.events.len() >= limit || count + 1 >= MAX_ROWS || page.gap.is_some() {

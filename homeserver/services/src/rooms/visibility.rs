@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use state_res::ids::{EventKey, UserKey};
 use state_res::tree::Root;
 use std::collections::HashMap;
+use storage::Position;
 
 /// Longest chain of a user's own member events that is followed back to find when they were joined.
 const MAX_MEMBER_EVENTS: usize = 200;
@@ -47,6 +48,23 @@ impl HistoryVisibility {
     }
 }
 
+/// Where a user stopped being joined to a room.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// The place of the event that did it.
+    pub at: HistoryKey,
+    /// The state after that event: the last that the user may see.
+    pub root: Root,
+}
+
+impl End {
+    /// The position at which it was announced.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.at.as_bytes().get(..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, Position::from_be_bytes)
+    }
+}
+
 /// One user looking at one room.
 pub struct Viewer<'a> {
     reader: &'a RoomReader,
@@ -54,7 +72,7 @@ pub struct Viewer<'a> {
     /// Whether they are joined now.
     joined: bool,
     /// Where they last stopped being joined: what came before it, they may see under `shared`.
-    joined_until: Option<HistoryKey>,
+    ended: Option<End>,
     by_root: Mutex<HashMap<Root, (HistoryVisibility, Option<Membership>)>>,
 }
 
@@ -63,11 +81,11 @@ impl<'a> Viewer<'a> {
     pub fn new(reader: &'a RoomReader, user_id: &str) -> Result<Self> {
         let member = reader.member(UserKey::of(user_id))?;
         let joined = member.as_ref().is_some_and(|member| member.membership == Membership::Join);
-        let joined_until = match &member {
+        let ended = match &member {
             Some(member) if !joined => last_joined(reader, member.event)?,
             _ => None,
         };
-        Ok(Self { reader, user_id: user_id.to_owned(), joined, joined_until, by_root: Mutex::default() })
+        Ok(Self { reader, user_id: user_id.to_owned(), joined, ended, by_root: Mutex::default() })
     }
 
     /// Whether the user is joined now.
@@ -79,7 +97,13 @@ impl<'a> Viewer<'a> {
     /// Whether the user was joined at some time, now included.
     #[must_use]
     pub fn was_joined(&self) -> bool {
-        self.joined || self.joined_until.is_some()
+        self.joined || self.ended.is_some()
+    }
+
+    /// Where the user last stopped being joined; `None` for who is joined, or never was.
+    #[must_use]
+    pub fn ended(&self) -> Option<&End> {
+        self.ended.as_ref()
     }
 
     /// Whether the user may see `event`. Outliers, rejected and soft-failed events are seen by nobody.
@@ -116,14 +140,27 @@ impl<'a> Viewer<'a> {
         Ok(self.at(root)?.1.unwrap_or(Membership::Leave))
     }
 
+    /// Whether the content of an event that the user may see is erased for them: its sender asked for that, and the user was not in the
+    /// room then.
+    pub fn is_erased(&self, event: &StoredEvent, standing: &Standing) -> Result<bool> {
+        let Some(since) = self.reader.erased_since(|| event.sender()) else { return Ok(false) };
+        if self.membership_at(standing.before)? == Membership::Join {
+            return Ok(false);
+        }
+        let joined = match self.reader.member(UserKey::of(&self.user_id))? {
+            Some(member) => super::erasure::last_join(self.reader, member.event)?,
+            None => None,
+        };
+        Ok(joined.is_none_or(|joined| joined >= since))
+    }
+
     fn allows(&self, visibility: HistoryVisibility, membership: Option<Membership>, standing: &Standing) -> bool {
         if visibility == HistoryVisibility::WorldReadable || membership == Some(Membership::Join) {
             return true;
         }
         match visibility {
             HistoryVisibility::Shared => {
-                self.joined
-                    || self.joined_until.as_ref().zip(standing.history.as_ref()).is_some_and(|(until, at)| at <= until)
+                self.joined || self.ended.as_ref().zip(standing.history.as_ref()).is_some_and(|(end, at)| *at <= end.at)
             }
             HistoryVisibility::Invited => membership == Some(Membership::Invite),
             HistoryVisibility::WorldReadable | HistoryVisibility::Joined => false,
@@ -140,8 +177,8 @@ impl<'a> Viewer<'a> {
     }
 }
 
-/// Where in history the user whose latest member event is `event` last stopped being joined: that of the event which ended it.
-fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<HistoryKey>> {
+/// Where the user whose latest member event is `event` last stopped being joined.
+fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<End>> {
     for _ in 0..MAX_MEMBER_EVENTS {
         let Some(standing) = reader.standing(event)? else { return Ok(None) };
         let Some(pdu) = reader.pdu(event)? else { return Ok(None) };
@@ -153,7 +190,7 @@ fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<Histor
             return Ok(None);
         }
         if reader.pdu(previous)?.is_some_and(|pdu| Membership::of(&pdu) == Membership::Join) {
-            return Ok(standing.history);
+            return Ok(standing.history.map(|at| End { at, root: standing.after }));
         }
         event = previous;
     }

@@ -327,7 +327,7 @@ impl<'a> RoomWriter<'a> {
         if fate == Fate::Accepted {
             let row = room_key(self.reader.room, history.as_bytes());
             self.batch.put(tables::HISTORY, &row, pdu.key().as_bytes());
-            self.write_relation(&pdu);
+            self.write_relation(&pdu, Some(&history));
         }
         let standing = Standing::placed(fate, before, after, pdu.depth(), 0, Some(history));
         let row = room_key(self.reader.room, pdu.key().as_bytes());
@@ -379,12 +379,13 @@ impl<'a> RoomWriter<'a> {
             put_with_position(&mut self.batch, tables::TIMELINE, slot, value, None);
             let slot = key::Writer::new().id16(room.as_bytes()).position_slot().u16(self.ordinal);
             put_with_position(&mut self.batch, tables::HISTORY, slot, event.as_bytes().to_vec(), None);
-            self.write_relation(pdu);
+            self.write_relation(pdu, None);
         }
         Ok(())
     }
 
-    fn write_relation(&mut self, pdu: &Pdu) {
+    /// `history` is the event's place if that is known before the commit.
+    fn write_relation(&mut self, pdu: &Pdu, history: Option<&HistoryKey>) {
         let Some(relates) = pdu.content().get("m.relates_to").and_then(Value::as_object) else { return };
         let (Some(parent), Some(kind)) =
             (relates.get("event_id").and_then(Value::as_str), relates.get("rel_type").and_then(Value::as_str))
@@ -397,6 +398,19 @@ impl<'a> RoomWriter<'a> {
         let slot = key::Writer::new().id16(parent.as_bytes()).position_slot().u16(self.ordinal);
         put_with_position(&mut self.batch, tables::RELATIONS, slot, value, None);
         self.related.push(parent);
+        if kind == super::relations::THREAD {
+            let room = self.reader.room;
+            let value = [parent.as_bytes().as_slice(), pdu.key().as_bytes()].concat();
+            match history {
+                Some(history) => {
+                    self.batch.put(tables::THREADS, &room_key(room, history.as_bytes()), &value);
+                }
+                None => {
+                    let slot = key::Writer::new().id16(room.as_bytes()).position_slot().u16(self.ordinal);
+                    put_with_position(&mut self.batch, tables::THREADS, slot, value, None);
+                }
+            }
+        }
     }
 
     /// Turns what was placed into a batch.

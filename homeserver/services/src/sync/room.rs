@@ -3,10 +3,11 @@
 use super::timeline::{self, Timeline};
 use crate::accounts::filters::RoomFilter;
 use crate::error::Result;
-use crate::rooms::client_event::ClientView;
+use crate::rooms::client_event::{ClientView, EventForm};
 use crate::rooms::memberships::UserRoom;
 use crate::rooms::record::{StoredEvent, write_json_string};
 use crate::rooms::standing::Standing;
+use crate::rooms::timeline::Boundary;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader};
 use serde_json::json;
@@ -38,7 +39,9 @@ pub struct RoomSync<'a> {
     pub device_id: &'a str,
     /// The filter.
     pub filter: &'a RoomFilter,
-    /// What the client has seen; `None` for nothing.
+    /// How events are written.
+    pub form: EventForm<'a>,
+    /// What the client has seen of the room; `None` for nothing, so that it is shown from scratch.
     pub since: Option<Position>,
     /// Up to where this answer goes.
     pub until: Position,
@@ -61,16 +64,17 @@ pub struct RoomEvents {
 }
 
 impl RoomSync<'_> {
-    /// Whether the client does not know the room yet, so that it is shown from scratch.
-    fn is_new(&self) -> bool {
-        match self.since {
-            None => true,
-            Some(since) => {
-                self.row.position > since
-                    && self.row.membership == Membership::Join
-                    && self.row.previous != Some(Membership::Join)
-            }
-        }
+    /// The one event that ended an invite, a knock or nothing at all, for who was not in the room before it.
+    pub fn only_own_end(&self) -> Result<RoomEvents> {
+        let viewer = Viewer::new(self.reader, self.user_id)?;
+        let boundary = Boundary::after_position(self.until);
+        let mut timeline = Timeline { events: Vec::new(), limited: false, prev_batch: boundary, start: Root::EMPTY };
+        self.add_own_end(&mut timeline)?;
+        let mut json = Vec::with_capacity(512);
+        self.write_timeline(&mut json, &self.view(&viewer), &timeline)?;
+        json.extend_from_slice(self.state_name());
+        json.extend_from_slice(b"[]}");
+        Ok(RoomEvents { json, is_empty: false })
     }
 
     /// Timeline, state and summary.
@@ -78,39 +82,25 @@ impl RoomSync<'_> {
         let viewer = Viewer::new(self.reader, self.user_id)?;
         let limit = timeline_limit(self.filter);
         let wanted = |event: &StoredEvent| {
-            self.filter.timeline.wants_room(&self.row.room_id)
-                && self.filter.timeline.matches(event)
-                && (event.is_state() || !self.ignored.contains(&event.sender()))
+            Ok(self.filter.timeline.wants_room(&self.row.room_id)
+                && self.filter.timeline.matches(self.reader, event)?
+                && (event.is_state() || !self.ignored.contains(&event.sender())))
         };
         let mut timeline = match self.since {
-            Some(since) if !self.is_new() => timeline::since(self.reader, &viewer, &wanted, since, self.until, limit)?,
-            _ => timeline::latest(self.reader, &viewer, &wanted, self.until, limit)?,
+            Some(since) => timeline::since(self.reader, &viewer, &wanted, since, self.until, limit)?,
+            None => timeline::latest(self.reader, &viewer, &wanted, self.until, limit)?,
         };
         self.add_own_end(&mut timeline)?;
         let from = match self.since {
-            Some(since) if !self.is_new() && !self.full_state => Some(self.reader.root_at(since)?),
+            Some(since) if !self.full_state => Some(self.reader.root_at(since)?),
             _ => None,
         };
         let now_root = self.reader.root_at(self.until)?;
         let state = self.state(&timeline, from, now_root)?;
-        let view = ClientView {
-            reader: self.reader,
-            viewer: &viewer,
-            user: UserKey::of(self.user_id),
-            device_id: self.device_id,
-            now: self.now,
-            room_id: None,
-        };
-
+        let view = self.view(&viewer);
         let mut json = Vec::with_capacity(512);
-        json.extend_from_slice(b"\"timeline\":{\"events\":");
-        write_events(&mut json, &view, &timeline.events)?;
-        let _ = write!(json, ",\"limited\":{},\"prev_batch\":\"{}\"}}", timeline.limited, timeline.prev_batch.token());
-        json.extend_from_slice(if self.state_after {
-            b",\"state_after\":{\"events\":"
-        } else {
-            b",\"state\":{\"events\":"
-        });
+        self.write_timeline(&mut json, &view, &timeline)?;
+        json.extend_from_slice(self.state_name());
         write_events(&mut json, &view, &state)?;
         json.push(b'}');
 
@@ -119,12 +109,32 @@ impl RoomSync<'_> {
             json.extend_from_slice(b",\"summary\":");
             json.extend_from_slice(summary(self.reader, now_root, self.user_id)?.to_string().as_bytes());
         }
-        let is_empty = timeline.events.is_empty()
-            && state.is_empty()
-            && !timeline.limited
-            && self.since.is_some()
-            && !self.is_new();
+        let is_empty = timeline.events.is_empty() && state.is_empty() && !timeline.limited && self.since.is_some();
         Ok(RoomEvents { json, is_empty })
+    }
+
+    fn view<'v>(&'v self, viewer: &'v Viewer<'v>) -> ClientView<'v> {
+        ClientView {
+            reader: self.reader,
+            viewer,
+            user: UserKey::of(self.user_id),
+            device_id: self.device_id,
+            now: self.now,
+            room_id: None,
+            form: self.form,
+        }
+    }
+
+    fn write_timeline(&self, json: &mut Vec<u8>, view: &ClientView<'_>, timeline: &Timeline) -> Result<()> {
+        json.extend_from_slice(b"\"timeline\":{\"events\":");
+        write_events(json, view, &timeline.events)?;
+        let _ = write!(json, ",\"limited\":{},\"prev_batch\":\"{}\"}}", timeline.limited, timeline.prev_batch.token());
+        Ok(())
+    }
+
+    /// Begins the state under the name that the client looks for.
+    fn state_name(&self) -> &'static [u8] {
+        if self.state_after { b",\"state_after\":{\"events\":" } else { b",\"state\":{\"events\":" }
     }
 
     /// The event that ended a membership belongs to the left room's timeline, also for who was never joined and sees no other.
@@ -205,7 +215,7 @@ impl RoomSync<'_> {
                     continue;
                 }
             }
-            if !self.filter.state.matches(&event) {
+            if !self.filter.state.matches(self.reader, &event)? {
                 continue;
             }
             let Some(standing) = self.reader.standing(event.key())? else { continue };

@@ -32,7 +32,7 @@ pub(super) struct Timeline {
 pub(super) fn since(
     reader: &RoomReader,
     viewer: &Viewer<'_>,
-    wanted: &dyn Fn(&StoredEvent) -> bool,
+    wanted: &dyn Fn(&StoredEvent) -> Result<bool>,
     since: Position,
     until: Position,
     limit: usize,
@@ -51,7 +51,7 @@ pub(super) fn since(
         let (event, standing) = load(reader, &value)?;
         let (position, ordinal) = place(&key)?;
         edge = Some((standing.clone(), position, ordinal));
-        if wanted(&event) && viewer.may_see_at(&event, &standing)? {
+        if wanted(&event)? && viewer.may_see_at(&event, &standing)? {
             let gap = has_gap_before(reader, event.key())?;
             events.push((event, standing));
             if gap {
@@ -78,7 +78,7 @@ pub(super) fn since(
 pub(super) fn latest(
     reader: &RoomReader,
     viewer: &Viewer<'_>,
-    wanted: &dyn Fn(&StoredEvent) -> bool,
+    wanted: &dyn Fn(&StoredEvent) -> Result<bool>,
     until: Position,
     limit: usize,
 ) -> Result<Timeline> {
@@ -96,7 +96,7 @@ pub(super) fn latest(
         let (event, standing) = load(reader, &value)?;
         let history = HistoryKey::from_bytes(key.get(16..).unwrap_or_default());
         let gap = has_gap_before(reader, event.key())?;
-        if wanted(&event) && viewer.may_see_at(&event, &standing)? {
+        if wanted(&event)? && viewer.may_see_at(&event, &standing)? {
             edge = Some((standing.clone(), history));
             events.push((event, standing));
         }

@@ -1,4 +1,4 @@
-//! Committing what accounts write.
+//! Committing batches, and what comes of it.
 
 use crate::{Error, Result};
 use storage::{Batch, Outcome, Position, Store};
@@ -23,5 +23,17 @@ pub(crate) async fn commit(store: &Store, batch: Batch) -> Result<Option<Positio
         Outcome::Committed(position) => Ok(Some(position)),
         Outcome::Conflict(_) => Ok(None),
         Outcome::Unknown(cause) => Err(Error::internal(cause)),
+    }
+}
+
+/// Commits a batch that names no precondition, so that no other writer can be in its way.
+///
+/// # Errors
+///
+/// As [`commit`].
+pub(crate) async fn commit_freely(store: &Store, batch: Batch) -> Result<Position> {
+    match commit(store, batch).await? {
+        Some(position) => Ok(position),
+        None => Err(Error::internal("a batch without preconditions conflicted")),
     }
 }

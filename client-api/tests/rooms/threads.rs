@@ -1,0 +1,96 @@
+//! `GET /rooms/{roomId}/threads`.
+
+use crate::actions::fields;
+use crate::server::{Login, Server, with_server};
+use serde_json::{Value, json};
+
+async fn reply(server: &Server, who: &Login, room: &str, root: &str, id: &str) -> String {
+    let content =
+        json!({ "body": id, "msgtype": "m.text", "m.relates_to": { "rel_type": "m.thread", "event_id": root } });
+    server.send_as(who, room, "m.room.message", id, content).await.event_id()
+}
+
+async fn threads(server: &Server, who: &Login, room: &str, query: &str) -> Value {
+    server.get(&format!("/_matrix/client/v1/rooms/{room}/threads{query}"), &who.token).await.ok()
+}
+
+#[test]
+fn threads_are_listed_by_their_latest_event_page_by_page() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let mut roots = Vec::new();
+        for number in 0..5 {
+            let root = server.say(&alice, &room, &format!("root-{number}")).await;
+            reply(&server, &alice, &room, &root, &format!("first-{number}")).await;
+            roots.push(root);
+        }
+        server.say(&alice, &room, "no-thread").await;
+        // 1 and 3 get a new event each, so that they come first.
+        reply(&server, &bob, &room, &roots[3], "again-3").await;
+        let latest = reply(&server, &bob, &room, &roots[1], "again-1").await;
+        let expected: Vec<String> = [1, 3, 4, 2, 0].map(|index| roots[index].clone()).to_vec();
+
+        let all = threads(&server, &alice, &room, "").await;
+        assert_eq!(fields(&all["chunk"], "event_id"), expected);
+        assert_eq!(all.get("next_batch"), None);
+        let thread = &all["chunk"][0]["unsigned"]["m.relations"]["m.thread"];
+        assert_eq!((&thread["count"], &thread["latest_event"]["event_id"]), (&json!(2), &json!(latest)));
+        let taken_part = threads(&server, &bob, &room, "?include=participated").await;
+        assert_eq!(fields(&taken_part["chunk"], "event_id"), expected[..2]);
+
+        for limit in 1..5 {
+            let (mut found, mut query) = (Vec::new(), format!("?limit={limit}"));
+            loop {
+                let page = threads(&server, &bob, &room, &query).await;
+                let chunk = fields(&page["chunk"], "event_id");
+                assert!(chunk.len() <= limit);
+                found.extend(chunk);
+                let Some(next) = page["next_batch"].as_str() else { break };
+                query = format!("?limit={limit}&from={next}");
+            }
+            assert_eq!(found, expected, "by {limit}");
+        }
+    });
+}
+
+#[test]
+fn threads_show_what_the_user_may_and_wants_to_see() {
+    with_server(async |server| {
+        let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
+        let room = server
+            .room(
+                &alice,
+                json!({ "preset": "public_chat", "initial_state": [
+            { "type": "m.room.history_visibility", "content": { "history_visibility": "joined" } },
+        ] }),
+            )
+            .await;
+        let path = format!("/_matrix/client/v1/rooms/{room}/threads");
+        let early = server.say(&alice, &room, "early").await;
+        reply(&server, &alice, &room, &early, "1").await;
+        server.get(&path, &bob.token).await.error(403, "M_FORBIDDEN");
+        server.join(&bob, &room).await;
+        assert_eq!(threads(&server, &bob, &room, "").await["chunk"], json!([]));
+        let late = server.say(&alice, &room, "late").await;
+        let only = reply(&server, &alice, &room, &late, "2").await;
+        assert_eq!(fields(&threads(&server, &bob, &room, "").await["chunk"], "event_id"), vec![late.clone()]);
+        // A thread all of whose events are gone is none.
+        server.put(&format!("/rooms/{room}/redact/{only}/x"), &alice.token, json!({})).await.ok();
+        assert_eq!(threads(&server, &bob, &room, "").await["chunk"], json!([]));
+        // The root of an ignored user is shown without its content, their answers not at all.
+        server.join(&carol, &room).await;
+        let ignored = server.say(&carol, &room, "ignored").await;
+        reply(&server, &carol, &room, &ignored, "3").await;
+        let data = format!("/user/{}/account_data/m.ignored_user_list", bob.user_id);
+        server.put(&data, &bob.token, json!({ "ignored_users": { carol.user_id.clone(): {} } })).await.ok();
+        assert_eq!(threads(&server, &bob, &room, "").await["chunk"], json!([]));
+        reply(&server, &alice, &room, &ignored, "4").await;
+        let chunk = threads(&server, &bob, &room, "").await["chunk"].clone();
+        assert_eq!((fields(&chunk, "event_id"), &chunk[0]["content"]), (vec![ignored], &json!({})));
+        for bad in ["?from=x", "?limit=0", "?limit=x", "?include=some"] {
+            server.get(&format!("{path}{bad}"), &bob.token).await.error(400, "M_INVALID_PARAM");
+        }
+    });
+}

@@ -1,0 +1,102 @@
+//! Users of ours who asked for their content to be erased when they left (client-server API, "Account deactivation"): who joins a
+//! room after that is served redacted copies of their events, who could see them before goes on seeing them.
+
+use super::reader::{Membership, RoomReader};
+use super::standing::Standing;
+use crate::error::{Error, Result};
+use crate::names::server_of;
+use crate::tables;
+use arc_swap::ArcSwap;
+use state_res::ids::{EventKey, UserKey};
+use std::collections::HashMap;
+use std::sync::Arc;
+use storage::{Batch, Snapshot, key};
+
+/// Longest chain of a user's own member events that is followed back to find when they joined.
+const MAX_MEMBER_EVENTS: usize = 200;
+
+/// Erased users and since when, in milliseconds. Few, and asked for with every event that is shown, so all of them are in memory.
+#[derive(Default)]
+pub struct Erasures(ArcSwap<HashMap<UserKey, i64>>);
+
+impl Erasures {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn load(&self, snapshot: &Snapshot) -> Result<()> {
+        let mut users = HashMap::new();
+        for row in snapshot.scan_prefix(tables::ERASED, &[]) {
+            let (user, since) = row?;
+            let user: [u8; 16] = user
+                .as_ref()
+                .try_into()
+                .map_err(|_| Error::internal("a row of table ERASED cannot be read: the data directory is damaged"))?;
+            users.insert(UserKey::from_bytes(user), key::Reader::new(&since).i64()?);
+        }
+        self.0.store(Arc::new(users));
+        Ok(())
+    }
+
+    /// Adds to `batch` that a user's content is erased as of `now`; whoever was erased before stays so.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn write(batch: &mut Batch, snapshot: &Snapshot, user: UserKey, now: i64) -> Result<()> {
+        if snapshot.get(tables::ERASED, user.as_bytes())?.is_none() {
+            batch.put(tables::ERASED, user.as_bytes(), &key::Writer::new().i64(now).finish());
+        }
+        Ok(())
+    }
+
+    /// Since when the content of the sender is erased, if it is. On a server where nobody ever asked for that, this costs nothing.
+    #[must_use]
+    pub fn since<S: AsRef<str>>(&self, sender: impl FnOnce() -> S) -> Option<i64> {
+        let users = self.0.load();
+        if users.is_empty() {
+            return None;
+        }
+        users.get(&UserKey::of(sender().as_ref())).copied()
+    }
+}
+
+/// When the user whose latest member event is `event` last joined, in milliseconds; `None` for who never did.
+pub(super) fn last_join(reader: &RoomReader, mut event: EventKey) -> Result<Option<i64>> {
+    let mut joined = None;
+    for _ in 0..MAX_MEMBER_EVENTS {
+        let (Some(standing), Some(pdu)) = (reader.standing(event)?, reader.pdu(event)?) else { break };
+        match (Membership::of(&pdu), joined) {
+            (Membership::Join, _) => joined = Some(pdu.origin_server_ts()),
+            (_, Some(_)) => break,
+            (_, None) => {}
+        }
+        let Some(user_id) = pdu.state_key() else { break };
+        match reader.state_event_key(standing.before, "m.room.member", user_id)? {
+            Some(previous) if previous != event => event = previous,
+            _ => break,
+        }
+    }
+    Ok(joined)
+}
+
+/// Whether an event of `sender` is erased for a server: none of its users was joined at the event, nor joined before the erasure.
+///
+/// # Errors
+/// A failing store.
+pub fn is_erased_for(reader: &RoomReader, server: &str, sender: &str, standing: &Standing) -> Result<bool> {
+    let Some(since) = reader.erased_since(|| sender) else { return Ok(false) };
+    for key in reader.state_of_type(standing.before, "m.room.member")? {
+        let pdu = reader.required(key)?;
+        if pdu.state_key().and_then(server_of) == Some(server) && Membership::of(&pdu) == Membership::Join {
+            return Ok(false);
+        }
+    }
+    for member in reader.members()? {
+        if server_of(&member.user_id) == Some(server)
+            && last_join(reader, member.event)?.is_some_and(|joined| joined < since)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
