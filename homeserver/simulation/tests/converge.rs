@@ -2,6 +2,8 @@
 //! same events and the same state, and the same seed gives the same run.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod auth_graph;
+
 use futures::future::join_all;
 use http::Method;
 use net::simulated::Digest;
@@ -240,7 +242,10 @@ impl<'a> Play<'a> {
                 }
             }
             match self.compare().await {
-                Ok(summary) => return format!("{summary}, {} rounds", round + 1),
+                Ok(summary) => {
+                    let indexed: usize = self.network.servers().iter().map(auth_graph::check).sum();
+                    return format!("{summary}, {indexed} state events indexed, {} rounds", round + 1);
+                }
                 Err(differences) => complaint = differences,
             }
         }

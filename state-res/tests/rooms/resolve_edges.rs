@@ -6,21 +6,23 @@ use serde_json::json;
 use state_res::{
     ids::EventKey,
     pdu::Pdu,
-    resolve::{Events, ResolveError, resolve},
+    resolve::{Events, Links, ResolveError, resolve},
     room_version::RoomVersion,
     tree::{NodeHash, Nodes, Root, TreeError},
 };
 
 use crate::{
     generated::{State, Store, room},
+    indexed::Indexed,
     support::{create, pdu},
 };
 
 const VERSIONS: [RoomVersion; 3] = [RoomVersion::V1, RoomVersion::V10, RoomVersion::V12];
 
-/// A store that fails from one question on, or that has lost one event.
+/// A store that fails from one question on, or that has lost one event. With an index or without.
 struct Faulty<'a> {
     store: &'a Store,
+    index: Option<&'a Indexed<'a>>,
     questions: Cell<usize>,
     fails_at: usize,
     lost: Option<EventKey>,
@@ -28,7 +30,7 @@ struct Faulty<'a> {
 
 impl<'a> Faulty<'a> {
     fn new(store: &'a Store) -> Self {
-        Faulty { store, questions: Cell::new(0), fails_at: usize::MAX, lost: None }
+        Faulty { store, index: None, questions: Cell::new(0), fails_at: usize::MAX, lost: None }
     }
 
     fn ask<T>(&self, answer: T) -> Result<T, &'static str> {
@@ -56,6 +58,22 @@ impl Events for Faulty<'_> {
     fn is_rejected(&self, key: EventKey) -> Result<bool, &'static str> {
         self.ask(self.store.is_rejected(key).unwrap())
     }
+
+    fn links(&self, key: EventKey) -> Result<Option<Links>, &'static str> {
+        match self.index {
+            Some(index) => self.ask(if self.lost == Some(key) { None } else { index.links(key).unwrap() }),
+            None => Ok(self.event(key)?.as_ref().map(Links::of)),
+        }
+    }
+
+    fn citing(
+        &self,
+        key: EventKey,
+        after: Option<EventKey>,
+        limit: usize,
+    ) -> Result<Option<Vec<EventKey>>, &'static str> {
+        self.index.map_or(Ok(None), |index| self.ask(index.citing(key, after, limit).unwrap()))
+    }
 }
 
 /// Whatever the store fails to answer, the resolution is the right one or an error, never a state without the answer.
@@ -65,24 +83,25 @@ pub(crate) fn failures_abort() {
     for version in VERSIONS {
         let mut room = room(version, 4);
         let roots: Vec<Root> = room.states.clone().iter().map(|state| room.store.root(state)).collect();
-        let whole = Faulty::new(&room.store);
-        let (expected, _) = resolve(version, &roots, &whole).unwrap();
-        let questions = whole.questions.get();
-        assert!(questions > 20, "the room is too simple to show anything");
-        for fails_at in 0..questions {
-            let faulty = Faulty { fails_at, ..Faulty::new(&room.store) };
-            let outcome = resolve(version, &roots, &faulty);
-            let failed = matches!(
-                outcome,
-                Err(ResolveError::Fetch("the disk is on fire")
-                    | ResolveError::Tree(TreeError::Fetch("the disk is on fire")))
-            );
-            assert!(failed, "version {version}: question {fails_at} of {questions} got lost: {outcome:?}");
+        let index = Indexed::new(&room.store, room.store.events.values());
+        for index in [None, Some(&index)] {
+            let whole = Faulty { index, ..Faulty::new(&room.store) };
+            let (expected, _) = resolve(version, &roots, &whole).unwrap();
+            let questions = whole.questions.get();
+            assert!(questions > 20, "the room is too simple to show anything");
+            for fails_at in 0..questions {
+                let faulty = Faulty { fails_at, index, ..Faulty::new(&room.store) };
+                let outcome = resolve(version, &roots, &faulty);
+                let failed = matches!(
+                    outcome,
+                    Err(ResolveError::Fetch("the disk is on fire")
+                        | ResolveError::Tree(TreeError::Fetch("the disk is on fire")))
+                );
+                assert!(failed, "version {version}: question {fails_at} of {questions} got lost: {outcome:?}");
+            }
+            let last = Faulty { fails_at: questions, index, ..Faulty::new(&room.store) };
+            assert_eq!(resolve(version, &roots, &last).unwrap().0, expected);
         }
-        assert_eq!(
-            resolve(version, &roots, &Faulty { fails_at: questions, ..Faulty::new(&room.store) }).unwrap().0,
-            expected
-        );
     }
 }
 
@@ -96,8 +115,10 @@ pub(crate) fn missing_events_are_errors() {
             let mut room = room(version, seed);
             let roots: Vec<Root> = room.states.clone().iter().map(|state| room.store.root(state)).collect();
             let (expected, _) = resolve(version, &roots, &Faulty::new(&room.store)).unwrap();
-            for event in room.store.events.values() {
-                let faulty = Faulty { lost: Some(event.key()), ..Faulty::new(&room.store) };
+            let index = Indexed::new(&room.store, room.store.events.values());
+            let both = room.store.events.values().flat_map(|event| [(event, None), (event, Some(&index))]);
+            for (event, index) in both {
+                let faulty = Faulty { lost: Some(event.key()), index, ..Faulty::new(&room.store) };
                 match resolve(version, &roots, &faulty) {
                     Ok((root, _)) if root == expected => unimportant += 1,
                     Err(ResolveError::Missing(key)) if key == event.key() => errors += 1,

@@ -2,10 +2,10 @@
 
 use super::Peers;
 use crate::error::{Error, Result};
-use crate::rooms::RoomReader;
 use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
 use crate::rooms::standing::Standing;
+use crate::rooms::{RoomReader, auth_graph};
 use crate::tables;
 use state_res::auth::{self, Cited, Refusal};
 use state_res::ids::EventKey;
@@ -74,7 +74,7 @@ impl Peers {
         room_id: &str,
         events: Vec<Checked>,
     ) -> Result<HashMap<EventKey, (Pdu, bool)>> {
-        let reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
+        let mut reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
         let mut fresh: HashMap<EventKey, (Pdu, bool)> = HashMap::new();
         let mut known_before: HashMap<EventKey, (Pdu, bool)> = HashMap::new();
         let mut waiting: BTreeMap<EventKey, Pdu> = BTreeMap::new();
@@ -113,6 +113,7 @@ impl Peers {
             // Somebody else may place the event meanwhile, which must not be undone: whoever comes second finds it there.
             if reader.standing(key)?.is_none() {
                 batch.put(tables::PDUS, key.as_bytes(), stored.bytes());
+                auth_graph::index(&mut batch, &mut reader, pdu)?;
                 let standing = Standing::outlier(pdu.depth(), *rejected);
                 batch.put(tables::STANDING, &room_key(reader.room(), key.as_bytes()), &standing.encode());
             }

@@ -1,5 +1,6 @@
 //! Reading rooms at a position: events, standings, state, members; and the room graph that `state-res` asks for.
 
+use super::auth_graph;
 use super::caches::{Caches, MemberCounts};
 use super::head::Head;
 use super::record::StoredEvent;
@@ -9,7 +10,7 @@ use crate::tables;
 use bytes::Bytes;
 use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::pdu::Pdu;
-use state_res::resolve::Events;
+use state_res::resolve::{Events, Links};
 use state_res::tree::{self, NodeHash, Nodes, Root};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub struct RoomReader {
     pub(super) new_events: HashMap<EventKey, Pdu>,
     /// Whether each of those was rejected.
     pub(super) new_rejected: HashMap<EventKey, bool>,
+    /// Rows of the index of auth events made since the snapshot.
+    pub(super) new_links: HashMap<EventKey, Links>,
     /// What [`Caches::changes`] said before the snapshot was taken.
     pub(super) epoch: u64,
 }
@@ -102,14 +105,15 @@ impl Membership {
 }
 
 /// Key of a row of `room, x` tables.
-pub(crate) fn room_key(room: RoomKey, rest: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn room_key(room: RoomKey, rest: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(16 + rest.len());
     key.extend_from_slice(room.as_bytes());
     key.extend_from_slice(rest);
     key
 }
 
-fn damaged(what: &str) -> Error {
+pub(super) fn damaged(what: &str) -> Error {
     Error::internal(format!("a row of table {what} cannot be read: the data directory is damaged"))
 }
 
@@ -125,6 +129,7 @@ impl RoomReader {
             new_nodes: HashMap::new(),
             new_events: HashMap::new(),
             new_rejected: HashMap::new(),
+            new_links: HashMap::new(),
         }
     }
 
@@ -369,5 +374,13 @@ impl Events for RoomReader {
             return Ok(*rejected);
         }
         Ok(self.standing(key)?.is_some_and(|standing| standing.is_rejected()))
+    }
+
+    fn links(&self, key: EventKey) -> Result<Option<Links>> {
+        auth_graph::links(self, key)
+    }
+
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<EventKey>>> {
+        auth_graph::citing(self, key, after, limit).map(Some)
     }
 }

@@ -5,6 +5,7 @@
 //! whoever changes state waits for its commit, because the next writer reads the nodes it adds.
 
 use super::RoomDeps;
+use super::auth_graph;
 use super::head::{Extremity, Head, MAX_PREV_EVENTS};
 use super::history::HistoryKey;
 use super::reader::{Member, Membership, RoomReader, encode_member, room_key};
@@ -298,11 +299,17 @@ impl<'a> RoomWriter<'a> {
         Ok(after)
     }
 
+    /// Lays an event over the reader and indexes what it cites.
+    fn know(&mut self, pdu: &Pdu, rejected: bool) -> Result<()> {
+        self.reader.new_events.insert(pdu.key(), pdu.clone());
+        self.reader.new_rejected.insert(pdu.key(), rejected);
+        auth_graph::index(&mut self.batch, &mut self.reader, pdu)
+    }
+
     /// Adds an event to the room's graph: `before` is the state before it. The caller has authorised it; `fate` says how that
     /// went. Accepted events become extremities and are announced.
     pub fn place(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool) -> Result<()> {
-        self.reader.new_events.insert(pdu.key(), pdu.clone());
-        self.reader.new_rejected.insert(pdu.key(), fate == Fate::Rejected);
+        self.know(&pdu, fate == Fate::Rejected)?;
         let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
         if fate == Fate::Accepted {
             self.head.extremities.retain(|one| !pdu.prev_events().contains(&one.event_id));
@@ -320,8 +327,7 @@ impl<'a> RoomWriter<'a> {
 
     /// Adds an event of older history at `history`: it changes neither extremities nor the current state, and wakes nobody.
     pub fn place_old(&mut self, pdu: Pdu, before: Root, fate: Fate, history: HistoryKey) -> Result<()> {
-        self.reader.new_events.insert(pdu.key(), pdu.clone());
-        self.reader.new_rejected.insert(pdu.key(), fate == Fate::Rejected);
+        self.know(&pdu, fate == Fate::Rejected)?;
         let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
         self.roots.extend([before, after]);
         if fate == Fate::Accepted {
@@ -351,14 +357,14 @@ impl<'a> RoomWriter<'a> {
     }
 
     /// Stores an event without a place in the graph.
-    pub fn add_outlier(&mut self, pdu: &Pdu, rejected: bool) {
-        self.reader.new_events.insert(pdu.key(), pdu.clone());
-        self.reader.new_rejected.insert(pdu.key(), rejected);
+    pub fn add_outlier(&mut self, pdu: &Pdu, rejected: bool) -> Result<()> {
+        self.know(pdu, rejected)?;
         let stored = StoredEvent::encode(self.reader.room, pdu);
         self.batch.put(tables::PDUS, pdu.key().as_bytes(), stored.bytes());
         let standing = Standing::outlier(pdu.depth(), rejected);
         let row = room_key(self.reader.room, pdu.key().as_bytes());
         self.batch.put(tables::STANDING, &row, &standing.encode());
+        Ok(())
     }
 
     fn write_event(&mut self, pdu: &Pdu, before: Root, after: Root, fate: Fate) -> Result<()> {

@@ -1,0 +1,176 @@
+//! The index of the graph of auth events: what each state event cites, and what cites it. State resolution finds through it what
+//! lies above and below an event without walking a room's history.
+//!
+//! An event's rows say nothing but what the event says, and its generation, which its auth events' determine. So they never change
+//! with what else arrives, when, or how often; they go into the batch that first persists the event, whatever its standing, and a
+//! batch that persists it again adds what is still missing. Messages have none: nothing cites them for authorisation.
+
+use super::reader::{RoomReader, damaged, room_key};
+use crate::error::Result;
+use crate::tables;
+use state_res::ids::{EventKey, StateKeyId};
+use state_res::pdu::Pdu;
+use state_res::resolve::Links;
+use storage::Batch;
+
+/// Bytes of a key of an event, and of a place in a state.
+const KEY: usize = 16;
+
+/// Adds the rows of an event to the batch that persists it, and makes them known to `reader`. Its auth events have theirs, in the
+/// store or by way of `reader`; the generation of an event of which that is not so remains unknown.
+///
+/// # Errors
+/// A failing store.
+pub fn index(batch: &mut Batch, reader: &mut RoomReader, pdu: &Pdu) -> Result<()> {
+    if !pdu.is_state() {
+        return Ok(());
+    }
+    let key = pdu.key();
+    let known = row(reader, key)?;
+    if known.as_ref().is_some_and(|links| links.generation.is_some()) {
+        return Ok(());
+    }
+    let mut links = Links::of(pdu);
+    let mut generations = Vec::with_capacity(links.auth_events.len());
+    for cited in &links.auth_events {
+        generations.push(row(reader, *cited)?.and_then(|links| links.generation));
+    }
+    links.generation = Links::generation_above(generations);
+    if known.as_ref() == Some(&links) {
+        return Ok(());
+    }
+    batch.put(tables::AUTH_GRAPH, &room_key(reader.room, key.as_bytes()), &encode(&links));
+    if known.is_none() {
+        for cited in &links.auth_events {
+            let mut row = room_key(reader.room, cited.as_bytes());
+            row.extend_from_slice(key.as_bytes());
+            batch.put(tables::CITED_BY, &row, b"");
+        }
+    }
+    reader.new_links.insert(key, links);
+    Ok(())
+}
+
+/// An event's place in the graph; `None` if there is no such event.
+///
+/// # Errors
+/// A failing store.
+pub(super) fn links(reader: &RoomReader, key: EventKey) -> Result<Option<Links>> {
+    match row(reader, key)? {
+        Some(links) => Ok(Some(links)),
+        // A message, if anything.
+        None => Ok(reader.pdu(key)?.as_ref().map(Links::of)),
+    }
+}
+
+/// The first `limit` of the state events that cite this one and have keys greater than `after`, by ascending key.
+///
+/// # Errors
+/// A failing store.
+pub(super) fn citing(
+    reader: &RoomReader,
+    key: EventKey,
+    after: Option<EventKey>,
+    limit: usize,
+) -> Result<Vec<EventKey>> {
+    let prefix = room_key(reader.room, key.as_bytes());
+    let mut start = prefix.clone();
+    if let Some(after) = after {
+        start.extend_from_slice(after.as_bytes());
+        // The least key that is greater.
+        start.push(0);
+    }
+    let end = storage::key::prefix_end(&prefix);
+    let mut found = Vec::with_capacity(limit.min(8));
+    for row in reader.snapshot.scan(tables::CITED_BY, start..end).take(limit) {
+        let (row, _) = row?;
+        let citing = row.get(prefix.len()..).and_then(|bytes| bytes.try_into().ok());
+        found.push(EventKey::from_bytes(citing.ok_or_else(|| damaged("CITED_BY"))?));
+    }
+    let new = reader
+        .new_links
+        .iter()
+        .filter(|(citing, links)| links.auth_events.contains(&key) && after.is_none_or(|after| **citing > after));
+    let stored = found.len();
+    found.extend(new.map(|(citing, _)| *citing));
+    if found.len() > stored {
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+    }
+    Ok(found)
+}
+
+/// The row of a state event.
+fn row(reader: &RoomReader, key: EventKey) -> Result<Option<Links>> {
+    if let Some(links) = reader.new_links.get(&key) {
+        return Ok(Some(links.clone()));
+    }
+    let row = room_key(reader.room, key.as_bytes());
+    let links = reader.snapshot.get_with(tables::AUTH_GRAPH, &row, |bytes| bytes.map(decode))?;
+    links.map(|links| links.ok_or_else(|| damaged("AUTH_GRAPH"))).transpose()
+}
+
+/// A row of `AUTH_GRAPH`: the generation and one, as LEB128 (0 for none); the place (16 bytes); the auth events (16 each).
+fn encode(links: &Links) -> Vec<u8> {
+    let mut row = Vec::with_capacity(4 + KEY + KEY * links.auth_events.len());
+    let mut generation = links.generation.map_or(0, |generation| generation.saturating_add(1));
+    while generation >= 0x80 {
+        row.push(generation as u8 | 0x80);
+        generation >>= 7;
+    }
+    row.push(generation as u8);
+    if let Some(place) = &links.place {
+        row.extend_from_slice(place.as_bytes());
+    }
+    for cited in &links.auth_events {
+        row.extend_from_slice(cited.as_bytes());
+    }
+    row
+}
+
+fn decode(bytes: &[u8]) -> Option<Links> {
+    let mut generation = 0_u64;
+    let mut rest = bytes;
+    for shift in (0..64).step_by(7) {
+        let (byte, more) = rest.split_first()?;
+        rest = more;
+        generation |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            let (keys, []) = rest.as_chunks::<KEY>() else { return None };
+            let (place, cited) = keys.split_first()?;
+            return Some(Links {
+                place: Some(StateKeyId::from_bytes(*place)),
+                auth_events: cited.iter().map(|key| EventKey::from_bytes(*key)).collect(),
+                generation: generation.checked_sub(1),
+            });
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use state_res::pdu::MAX_AUTH_EVENTS;
+
+    #[test]
+    fn rows_are_read_as_written() {
+        for generation in [None, Some(0), Some(126), Some(127), Some(1 << 40)] {
+            for cited in [0, 1, MAX_AUTH_EVENTS] {
+                let links = Links {
+                    place: Some(StateKeyId::of("m.room.member", "@a:b")),
+                    auth_events: (0..cited).map(|number| EventKey::of(&format!("${number}"))).collect(),
+                    generation,
+                };
+                let row = encode(&links);
+                assert_eq!(decode(&row), Some(links));
+                assert_eq!(decode(&row[..row.len() - 1]), None);
+            }
+        }
+        assert_eq!(decode(&[]), None);
+        assert_eq!(decode(&[0x80; 40]), None);
+    }
+}

@@ -1,0 +1,48 @@
+//! The index of the graph of auth events, held against the events that a server has stored.
+
+use services::{rooms::record::StoredEvent, tables};
+use simulation::Server;
+use state_res::{
+    ids::{EventKey, RoomKey},
+    pdu::Pdu,
+    resolve::{Events, Links},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Checks that a server's index has what its stored state events say, of whichever standing they are and however they came, and
+/// nothing else. Gives how many those are.
+pub(crate) fn check(server: &Server) -> usize {
+    let services = server.services().unwrap();
+    let snapshot = services.store.snapshot();
+    let mut events: BTreeMap<EventKey, (RoomKey, Pdu)> = BTreeMap::new();
+    for row in snapshot.scan_prefix(tables::PDUS, &[]) {
+        let (key, bytes) = row.unwrap();
+        let stored = StoredEvent::decode(EventKey::from_bytes(key[..].try_into().unwrap()), bytes).unwrap();
+        let pdu = Pdu::from_stored(stored.version().unwrap(), stored.event_id(), stored.canonical().to_vec()).unwrap();
+        if pdu.is_state() {
+            events.insert(stored.key(), (stored.room(), pdu));
+        }
+    }
+
+    let mut cited_by = BTreeSet::new();
+    for (key, (room, pdu)) in &events {
+        let links = services.rooms.reader(*room).links(*key).unwrap().unwrap();
+        let generation = links.generation;
+        assert_eq!(Links { generation: None, ..links }, Links::of(pdu), "{pdu:?}");
+        // The row of each is right if it is right above those of its auth events.
+        let cited = links_of(pdu).map(|cited| services.rooms.reader(*room).links(cited).unwrap().unwrap().generation);
+        assert!(generation.is_some() && generation == Links::generation_above(cited), "{generation:?} of {pdu:?}");
+        for cited in links_of(pdu) {
+            cited_by.insert([*room.as_bytes(), *cited.as_bytes(), *key.as_bytes()].concat());
+        }
+    }
+    let rows = |table| snapshot.scan_prefix(table, &[]).map(|row| row.unwrap().0.to_vec()).collect::<BTreeSet<_>>();
+    let keys = events.iter().map(|(key, (room, _))| [*room.as_bytes(), *key.as_bytes()].concat());
+    assert_eq!(rows(tables::AUTH_GRAPH), keys.collect());
+    assert_eq!(rows(tables::CITED_BY), cited_by);
+    events.len()
+}
+
+fn links_of(pdu: &Pdu) -> impl Iterator<Item = EventKey> + '_ {
+    pdu.auth_events().iter().map(|id| EventKey::of(id))
+}
