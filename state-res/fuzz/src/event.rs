@@ -63,8 +63,9 @@ fn check(version: RoomVersion, event: &Pdu, json: &[u8]) {
         assert_same(event, &Pdu::parse(version, &pretty).expect("white space changes nothing"));
     }
 
-    // What it says of itself is what the text says, for another reader.
-    if let Ok(read) = serde_json::from_slice::<Map<String, Value>>(json) {
+    // What it says of itself is what the text says, for another reader; but serde_json makes a float of `-0`.
+    let has_negative_zero = json.windows(2).any(|two| two == b"-0");
+    if let Some(read) = serde_json::from_slice::<Map<String, Value>>(json).ok().filter(|_| !has_negative_zero) {
         let text = |name: &str| read.get(name).and_then(Value::as_str);
         assert_eq!(text("type"), Some(event.event_type()));
         assert_eq!(text("sender"), Some(event.sender()));
