@@ -147,12 +147,18 @@ async fn show(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
     }
 }
 
-/// `/health`: whether the server is up and its store can be read.
+/// `/health`: whether the server is up, and its store can be read and written.
 pub(crate) fn health_router(store: Store) -> Router {
     Router::new().route("/health", get(health)).with_state(store)
 }
 
 async fn health(State(store): State<Store>) -> impl IntoResponse {
+    if store.stopped().is_some() {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a write to the store failed (the log says why); nothing is written until the server is started again\n",
+        );
+    }
     let probe = services::tables::ALL.first().map(|table| store.snapshot().get(*table, b"health"));
     match probe {
         Some(Err(error)) => {

@@ -328,10 +328,13 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Why the store takes no more writes until it is opened again, if it does not: a write failed, and nobody knows what of it is on the disk.
+    pub fn stopped(&self) -> Option<String> {
+        self.inner.shared.stopped.lock().clone()
+    }
+
     fn why_stopped(&self) -> StorageError {
-        StorageError::Stopped(
-            self.inner.shared.stopped.lock().clone().unwrap_or_else(|| "it is being closed".to_owned()),
-        )
+        StorageError::Stopped(self.stopped().unwrap_or_else(|| "it is being closed".to_owned()))
     }
 }
 

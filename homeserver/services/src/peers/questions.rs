@@ -209,7 +209,7 @@ impl Peers {
         let missing = || Error::not_found(format!("There is no event {event_id} here that {origin} may see."));
         let key = EventKey::of(event_id);
         // Which room it is in, the event itself says.
-        let stored = self.rooms.reader(RoomKey::of("")).stored(key)?.ok_or_else(missing)?;
+        let stored = self.rooms.reader(RoomKey::of("")).stored_in_any_room(key)?.ok_or_else(missing)?;
         let room_id = self.rooms.room_id(stored.room())?.ok_or_else(missing)?;
         let (reader, _) = self.shared_with_member(origin, &room_id)?;
         let outlier = reader.standing(key)?.is_none_or(|standing| standing.is_outlier());

@@ -4,6 +4,8 @@ use super::Peers;
 use federation::RawJson;
 use federation::keys::KeyRequest;
 use net::Timestamp;
+use state_res::ids::RoomKey;
+use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::required_signers;
 use state_res::steps::{Checked, Received};
@@ -13,7 +15,8 @@ use std::collections::BTreeSet;
 const CHUNK: usize = 200;
 
 impl Peers {
-    /// Checks 1 to 3 on receipt of a PDU, for many events: format, signatures, hashes. What does not pass is dropped.
+    /// Checks 1 to 3 on receipt of a PDU, for many events: format, signatures, hashes. What does not pass is dropped, and so is what bears the
+    /// id of another room's event: in room versions 1 and 2 senders choose the ids, and an event is stored under its id alone.
     pub(super) async fn check_all(&self, version: RoomVersion, room_id: &str, events: Vec<RawJson>) -> Vec<Checked> {
         let mut received = Vec::with_capacity(events.len());
         for json in events {
@@ -26,12 +29,24 @@ impl Peers {
         self.check_received(version, received).await
     }
 
+    /// Whether another room has an event of this id.
+    fn is_elsewhere(&self, event: &Pdu) -> bool {
+        let room = RoomKey::of(event.room_id());
+        let known = self.rooms.reader(room).stored_in_any_room(event.key());
+        let elsewhere = known.is_ok_and(|known| known.is_some_and(|known| known.room() != room));
+        if elsewhere {
+            tracing::info!(event = event.event_id(), room = event.room_id(), "dropped: another room has an event of this id");
+        }
+        elsewhere
+    }
+
     /// Checks 2 and 3 for one event.
     pub(super) async fn check_one(&self, version: RoomVersion, event: Received) -> Option<Checked> {
         self.check_received(version, vec![event]).await.pop()
     }
 
-    async fn check_received(&self, version: RoomVersion, received: Vec<Received>) -> Vec<Checked> {
+    async fn check_received(&self, version: RoomVersion, mut received: Vec<Received>) -> Vec<Checked> {
+        received.retain(|event| !self.is_elsewhere(event.event()));
         let mut wanted: BTreeSet<KeyRequest> = BTreeSet::new();
         for event in &received {
             wanted.extend(keys_of(version, event));

@@ -44,7 +44,7 @@ pub struct MemberCounts {
 
 /// Caches shared by all rooms.
 pub struct Caches {
-    parsed: Mutex<LruCache<EventKey, Pdu>>,
+    parsed: Mutex<LruCache<EventKey, (RoomKey, Pdu)>>,
     stored: Mutex<LruCache<EventKey, StoredEvent>>,
     facts: Mutex<LruCache<EventKey, Arc<Facts>>>,
     nodes: Mutex<LruCache<(RoomKey, NodeHash), Bytes>>,
@@ -74,9 +74,9 @@ impl Default for Caches {
 }
 
 impl Caches {
-    /// A parsed event.
-    pub fn parsed(&self, key: EventKey) -> Option<Pdu> {
-        self.parsed.lock().get(&key).cloned()
+    /// A parsed event of a room.
+    pub fn parsed(&self, room: RoomKey, key: EventKey) -> Option<Pdu> {
+        self.parsed.lock().get(&key).filter(|(of, _)| *of == room).map(|(_, pdu)| pdu.clone())
     }
 
     /// How many times events' bytes or facts have changed. A reader notes it before it takes its snapshot; what it read is not
@@ -85,14 +85,14 @@ impl Caches {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Remembers a parsed event that was read when [`Self::changes`] was `epoch`.
-    pub fn put_parsed(&self, pdu: &Pdu, epoch: u64) {
+    /// Remembers a parsed event of a room that was read when [`Self::changes`] was `epoch`.
+    pub fn put_parsed(&self, room: RoomKey, pdu: &Pdu, epoch: u64) {
         if pdu.canonical().len() > LONGEST_STORED {
             return;
         }
         let mut cache = self.parsed.lock();
         if self.changes() == epoch {
-            cache.put(pdu.key(), pdu.clone());
+            cache.put(pdu.key(), (room, pdu.clone()));
         }
     }
 

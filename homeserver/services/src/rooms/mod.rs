@@ -131,7 +131,7 @@ impl Committing {
                 caches.put_stored(stored, epoch);
             }
             for pdu in self.parsed.iter().filter(|pdu| !self.replaced.contains(&pdu.key())) {
-                caches.put_parsed(pdu, epoch);
+                caches.put_parsed(self.room, pdu, epoch);
             }
             for member in self.parsed.iter().filter(|pdu| pdu.event_type() == "m.room.member") {
                 if let Some(user_id) = member.state_key().filter(|_| Membership::of(member) != Membership::Join) {

@@ -159,23 +159,29 @@ impl RoomReader {
         }
     }
 
-    /// An event parsed; `None` if it is not stored.
+    /// An event of this room, parsed; `None` if it is not stored.
     pub fn pdu(&self, key: EventKey) -> Result<Option<Pdu>> {
         if let Some(pdu) = self.new_events.get(&key) {
             return Ok(Some(pdu.clone()));
         }
-        if let Some(pdu) = self.caches.parsed(key) {
+        if let Some(pdu) = self.caches.parsed(self.room, key) {
             return Ok(Some(pdu));
         }
         let Some(stored) = self.stored(key)? else { return Ok(None) };
         let version = stored.version().ok_or_else(|| damaged("PDUS"))?;
         let pdu = Pdu::from_stored(version, stored.event_id(), stored.canonical().to_vec()).map_err(Error::internal)?;
-        self.caches.put_parsed(&pdu, self.epoch);
+        self.caches.put_parsed(self.room, &pdu, self.epoch);
         Ok(Some(pdu))
     }
 
-    /// An event in stored form; `None` if it is not stored.
+    /// An event of this room in stored form; `None` if it is not stored. Other servers name events as they please, so another room's event
+    /// is not there, as far as this room is concerned: what one room says never comes to stand in another.
     pub fn stored(&self, key: EventKey) -> Result<Option<StoredEvent>> {
+        Ok(self.stored_in_any_room(key)?.filter(|event| event.room() == self.room))
+    }
+
+    /// An event in stored form, whichever room it belongs to.
+    pub fn stored_in_any_room(&self, key: EventKey) -> Result<Option<StoredEvent>> {
         if let Some(stored) = self.caches.stored(key) {
             return Ok(Some(stored));
         }
