@@ -76,7 +76,10 @@ async fn loss_of_power_keeps_what_was_synced_and_may_drop_what_was_logged() {
     disk.lose_power();
     assert_eq!(store.stopped(), None);
     assert!(unknown(&store.commit(logged(b"too late")).await));
-    assert!(store.stopped().is_some(), "whoever asks about the store's health is to learn that it takes no more writes");
+    assert!(
+        store.stopped().is_some(),
+        "whoever asks about the store's health is to learn that it takes no more writes"
+    );
     drop(store);
     let store = open(&disk);
     let keys: Vec<_> = store.snapshot().scan_prefix(RANGE, b"").map(|row| row.unwrap().0).collect();

@@ -35,7 +35,11 @@ impl Peers {
         let known = self.rooms.reader(room).stored_in_any_room(event.key());
         let elsewhere = known.is_ok_and(|known| known.is_some_and(|known| known.room() != room));
         if elsewhere {
-            tracing::info!(event = event.event_id(), room = event.room_id(), "dropped: another room has an event of this id");
+            tracing::info!(
+                event = event.event_id(),
+                room = event.room_id(),
+                "dropped: another room has an event of this id"
+            );
         }
         elsewhere
     }
