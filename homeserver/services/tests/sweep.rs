@@ -7,6 +7,9 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
+use services::config::Rates;
+use services::ephemeral::Ephemeral;
+use services::limits::Limits;
 use services::rooms::history::HistoryKey;
 use services::rooms::standing::Fate;
 use services::rooms::sweep::Epoch;
@@ -87,7 +90,10 @@ fn world() -> World {
 }
 
 fn rooms(world: World, store: Store) -> Rooms {
-    Rooms::new(store, world, SERVER, SigningKey::from_seed("1", [7; 32]).unwrap(), Arc::new(NoProfiles))
+    let ephemeral = Ephemeral::new(store.clone(), world.clone());
+    let limits = Arc::new(Limits::new(world.clone(), false, &Rates::default()));
+    let key = SigningKey::from_seed("1", [7; 32]).unwrap();
+    Rooms::new(store, world, SERVER, key, Arc::new(NoProfiles), ephemeral, limits)
 }
 
 impl Bench {
