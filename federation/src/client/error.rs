@@ -69,6 +69,15 @@ impl RequestError {
         }
     }
 
+    /// Whether the peer is there and has too much to do: it took the request and did not answer in time, or says so.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Self::Send { cause, .. } => matches!(cause, SendError::Timeout { unsent: false, .. }),
+            Self::Peer { error, .. } => matches!(error.status, 429 | 503 | 504),
+            Self::Unfit { .. } | Self::NoRoute { .. } | Self::Malformed { .. } => false,
+        }
+    }
+
     /// Whether the peer could not be reached, as opposed to answering something we do not like.
     pub fn is_unreachable(&self) -> bool {
         match self {

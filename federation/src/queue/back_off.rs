@@ -5,6 +5,13 @@ use std::time::Duration;
 /// The first wait.
 pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 
+/// The longest wait before a peer is tried again that took a request and did not answer in time, or says that it is busy: it is there, and
+/// what waits for it should not wait much longer than it takes.
+pub const MAX_WAIT_WHEN_BUSY: Duration = Duration::from_secs(15);
+
+/// For how long a peer is taken to be busy. After that it is treated like one that is away.
+const BUSY_FOR: Duration = Duration::from_secs(60 * 60);
+
 /// The longest wait.
 pub const MAX_WAIT: Duration = Duration::from_secs(60 * 60);
 
@@ -38,18 +45,38 @@ pub(super) struct BackOff {
     tried_when_seen: u32,
     /// Whether it has shown itself since the last failure.
     is_seen: bool,
+    /// Whether it was there the last time, and busy.
+    pub(super) is_busy: bool,
+}
+
+/// How a destination failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It cannot be reached, or does not work.
+    Away,
+    /// It is there: it took the request and did not answer in time, or says that it has too much to do.
+    Busy,
 }
 
 impl BackOff {
     /// After one more failure, at `now`. `jitter` is 0 to 255, `asked` what the peer asked for.
-    pub(super) fn after_failure(before: Option<Self>, now: Duration, jitter: u8, asked: Option<Duration>) -> Self {
+    pub(super) fn after_failure(
+        before: Option<Self>,
+        now: Duration,
+        jitter: u8,
+        asked: Option<Duration>,
+        failure: Failure,
+    ) -> Self {
         let since = before.map_or(now, |before| before.since);
-        let wait = (now.saturating_sub(since) / PART_OF_OUTAGE).clamp(FIRST_WAIT, MAX_WAIT);
+        let outage = now.saturating_sub(since);
+        let is_busy = failure == Failure::Busy && outage < BUSY_FOR;
+        let longest = if is_busy { MAX_WAIT_WHEN_BUSY } else { MAX_WAIT };
+        let wait = (outage / PART_OF_OUTAGE).clamp(FIRST_WAIT, longest);
         // Three quarters to five quarters of it, so that those who failed together do not come back together.
         let wait = wait * (384 + u32::from(jitter)) / 512;
         let wait = wait.max(asked.unwrap_or_default().min(MAX_ASKED_WAIT)).min(MAX_WAIT);
         let tried_when_seen = before.map_or(0, |before| before.tried_when_seen + u32::from(before.is_seen));
-        Self { since, last_failure: now, until: now.saturating_add(wait), tried_when_seen, is_seen: false }
+        Self { since, last_failure: now, until: now.saturating_add(wait), tried_when_seen, is_seen: false, is_busy }
     }
 
     /// The peer has shown itself: it is tried at once, or soon if it was tried just now.
@@ -59,6 +86,11 @@ impl BackOff {
         // Its outage is over, if only as far as it can see; believed once.
         let since = if self.tried_when_seen == 0 { now } else { self.since };
         Self { since, until, is_seen: true, ..self }
+    }
+
+    /// For how long it has failed.
+    pub(super) fn outage(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.since)
     }
 
     /// When this can be forgotten, if nothing waits for the destination.
@@ -75,10 +107,30 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    fn when_away(before: Option<BackOff>, now: Duration) -> BackOff {
+        BackOff::after_failure(before, now, 128, None, Failure::Away)
+    }
+
+    #[test]
+    fn who_is_busy_is_tried_again_soon_but_not_for_ever() {
+        let mut now = seconds(1000);
+        let mut back_off = None;
+        let mut waits = Vec::new();
+        while now < seconds(1000 + 5 * 3600) {
+            let next = BackOff::after_failure(back_off, now, 128, None, Failure::Busy);
+            waits.push((now - seconds(1000), next.until - now));
+            // Each try takes a minute to fail.
+            now = next.until + seconds(60);
+            back_off = Some(next);
+        }
+        assert!(waits.iter().all(|(after, wait)| *after >= BUSY_FOR || *wait <= MAX_WAIT_WHEN_BUSY), "{waits:?}");
+        assert!(waits.iter().any(|(_, wait)| *wait > MAX_WAIT_WHEN_BUSY), "{waits:?}");
+    }
+
     #[test]
     fn waits_grow_with_the_outage_and_are_bounded() {
         let mut now = seconds(1000);
-        let mut back_off = BackOff::after_failure(None, now, 128, None);
+        let mut back_off = when_away(None, now);
         let mut last = Duration::ZERO;
         for _ in 0..200 {
             let wait = back_off.until - now;
@@ -87,7 +139,7 @@ mod tests {
             now = back_off.until;
             let away = now - seconds(1000);
             assert!(wait <= (away / 4).max(FIRST_WAIT), "a peer is found soon after it is back");
-            back_off = BackOff::after_failure(Some(back_off), now, 128, None);
+            back_off = when_away(Some(back_off), now);
         }
         assert_eq!(last, MAX_WAIT);
     }
@@ -95,18 +147,18 @@ mod tests {
     #[test]
     fn jitter_and_wishes_are_bounded() {
         for jitter in [0, 255] {
-            let wait = BackOff::after_failure(None, seconds(0), jitter, None).until;
+            let wait = BackOff::after_failure(None, seconds(0), jitter, None, Failure::Away).until;
             assert!(wait >= FIRST_WAIT * 3 / 4 && wait <= FIRST_WAIT * 5 / 4);
         }
-        let asked = |asked| BackOff::after_failure(None, seconds(0), 128, Some(asked)).until;
+        let asked = |asked| BackOff::after_failure(None, seconds(0), 128, Some(asked), Failure::Away).until;
         assert_eq!(asked(seconds(30)), seconds(30));
         assert_eq!(asked(seconds(1_000_000)), MAX_ASKED_WAIT);
     }
 
     #[test]
     fn showing_itself_ends_the_wait_but_not_time_and_again() {
-        let mut back_off = BackOff::after_failure(None, seconds(0), 128, None);
-        back_off = BackOff::after_failure(Some(back_off), seconds(10_000), 128, None);
+        let mut back_off = when_away(None, seconds(0));
+        back_off = when_away(Some(back_off), seconds(10_000));
         assert!(back_off.until > seconds(11_000));
         assert_eq!(back_off.when_seen(seconds(10_100)).until, seconds(10_100));
         let mut now = seconds(10_100);
@@ -116,7 +168,7 @@ mod tests {
             back_off = back_off.when_seen(now);
             if back_off.until <= now {
                 tries += 1;
-                back_off = BackOff::after_failure(Some(back_off), now, 128, None);
+                back_off = when_away(Some(back_off), now);
             }
             now += Duration::from_millis(100);
         }

@@ -32,7 +32,7 @@ use outage::Outage;
 use transaction::InFlight;
 use volatile::{Item, Volatile};
 
-pub use back_off::{FIRST_WAIT, MAX_ASKED_WAIT, MAX_WAIT};
+pub use back_off::{FIRST_WAIT, MAX_ASKED_WAIT, MAX_WAIT, MAX_WAIT_WHEN_BUSY};
 pub use metrics::Metrics;
 pub use store::{MemoryQueueStore, QueueStore, QueueStoreError, Queued, Row, RowId};
 pub use transaction::MAX_TRANSACTION_BYTES;
@@ -193,6 +193,13 @@ impl Queues {
     /// How many destinations failed the last time they were tried.
     pub fn failing(&self) -> usize {
         self.inner.state.lock().destinations.values().filter(|destination| destination.back_off.is_some()).count()
+    }
+
+    /// For how long a destination has failed whenever it was tried; `None` if it did not fail the last time.
+    pub fn failing_for(&self, destination: &str) -> Option<Duration> {
+        let now = self.inner.world.monotonic();
+        let state = self.inner.state.lock();
+        state.destinations.get(destination)?.back_off.map(|back_off| back_off.outage(now))
     }
 
     /// Contacts everyone who waits for us or shares rooms with us, one after the other in random order.

@@ -5,7 +5,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    BackOff, Destination, InFlight, Metrics, QueueStoreError, Queues, RowId, set_due,
+    BackOff, Destination, InFlight, Metrics, QueueStoreError, Queues, RowId,
+    back_off::Failure,
+    set_due,
     transaction::{MAX_ROWS, Selected},
 };
 use crate::{Edu, RawJson, client::RequestError, types::TransactionAnswer};
@@ -37,14 +39,16 @@ impl Queues {
                 self.rest(name, |_| {});
                 return;
             }
-            let has_failed = self
+            // Who is only busy does not wait for its turn among those who are away, each of whom takes until its time-out.
+            let is_away = self
                 .inner
                 .state
                 .lock()
                 .destinations
                 .get(name)
-                .is_some_and(|destination| destination.back_off.is_some());
-            let permits = if has_failed { &self.inner.trying } else { &self.inner.sending };
+                .and_then(|destination| destination.back_off)
+                .is_some_and(|back_off| !back_off.is_busy);
+            let permits = if is_away { &self.inner.trying } else { &self.inner.sending };
             let _permit = permits.acquire().await;
             match self.prepare(name).await {
                 Ok(None) => {
@@ -172,11 +176,12 @@ impl Queues {
         }
         let now = self.inner.world.monotonic();
         let [jitter] = self.inner.world.random_bytes();
+        let failure = if error.is_busy() { Failure::Busy } else { Failure::Away };
         if error.is_unreachable() {
             self.inner.state.lock().outage.failed(name);
         }
         self.rest(name, |destination| {
-            let mut back_off = BackOff::after_failure(destination.back_off, now, jitter, asked);
+            let mut back_off = BackOff::after_failure(destination.back_off, now, jitter, asked, failure);
             if destination.seen_at.is_some_and(|seen_at| seen_at >= began) {
                 back_off = back_off.when_seen(now);
             }

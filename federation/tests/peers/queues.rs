@@ -6,7 +6,7 @@ use federation::{
     Edu,
     edu::{Receipt, ReceiptData, Receipts, Typing},
     limits::{MAX_EDUS, MAX_PDUS},
-    queue::Queued,
+    queue::{MAX_WAIT_WHEN_BUSY, Queued},
 };
 use net::simulated::Simulation;
 use serde_json::json;
@@ -258,6 +258,77 @@ fn after_an_outage_of_ours_everyone_hears_from_us() {
         assert!(took < Duration::from_secs(15), "{took:?}");
     });
     run.unwrap();
+}
+
+#[test]
+fn a_peer_that_is_slow_but_there_gets_what_waits_soon_after_it_is_faster() {
+    for (seed, takes) in [(42, 70), (43, 200), (44, 900)] {
+        let simulation = Simulation::new(seed);
+        let a = Server::start(&simulation, "a.example", setup(1, &[]));
+        let b = Server::start(&simulation, "b.example", setup(2, &[]));
+        let run = simulation.run(async {
+            *b.answers.slow.lock() = Some((b.world.clone(), Duration::from_secs(takes)));
+            for n in 0..180 {
+                a.setup.disk.queue.push("b.example", pdu(n));
+                a.queues.wake("b.example");
+                a.world.sleep(Duration::from_secs(15)).await;
+            }
+            *b.answers.slow.lock() = None;
+            // What it is at has to end first.
+            until(&b.world, "it is done with that", || b.answers.at_once.load(Ordering::SeqCst) == 0).await;
+            let took = took(&a, "the queue is empty", || a.setup.disk.queue.count("b.example") == 0).await;
+            assert!(took < MAX_WAIT_WHEN_BUSY * 2, "{took:?} with {takes} s each");
+        });
+        run.unwrap();
+        assert_eq!(b.answers.pdus(), numbers(180), "each once and in order");
+        assert_eq!(b.answers.most_at_once.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[test]
+fn whatever_a_peer_goes_through_nothing_waits_for_ever() {
+    for seed in 60..84 {
+        let simulation = Simulation::new(seed);
+        let a = Server::start(&simulation, "a.example", setup(1, &["b.example"]));
+        let b = Server::start(&simulation, "b.example", setup(2, &["a.example"]));
+        let dice = a.world.clone();
+        let draw = |below: u64| u64::from_be_bytes(dice.random_bytes()) % below;
+        let mut sent = 0;
+        let run = simulation.run(async {
+            for _ in 0..120 {
+                match draw(8) {
+                    0 => *b.answers.slow.lock() = Some((b.world.clone(), Duration::from_secs(draw(150)))),
+                    1 => *b.answers.slow.lock() = None,
+                    2 => simulation.network().set_loss(draw(40) as f64 / 100.0),
+                    3 => simulation.network().cut("a.example", "b.example"),
+                    4 => simulation.network().heal("a.example", "b.example"),
+                    5 => {
+                        let status = [429, 500, 502, 503, 504][draw(5) as usize];
+                        b.answers.errors.lock().push_back(federation::ApiError::new(status, "M_UNKNOWN", "No."));
+                    }
+                    6 => b.broken.store(draw(2) == 0, Ordering::SeqCst),
+                    _ => a.queues.send_volatile("b.example", typing(draw(2) == 0)),
+                }
+                for _ in 0..draw(20) {
+                    a.setup.disk.queue.push("b.example", pdu(sent));
+                    a.queues.wake("b.example");
+                    sent += 1;
+                }
+                a.world.sleep(Duration::from_secs(draw(20))).await;
+            }
+            simulation.network().heal_all();
+            simulation.network().set_loss(0.0);
+            b.broken.store(false, Ordering::SeqCst);
+            b.answers.errors.lock().clear();
+            *b.answers.slow.lock() = None;
+            // A fifth of what may have been an outage, and the last slow answers.
+            let longest = Duration::from_secs(120 * 20 / 5 + 200);
+            let took = took(&a, "the queue is empty", || a.setup.disk.queue.count("b.example") == 0).await;
+            assert!(took < longest, "seed {seed}: {took:?}");
+        });
+        run.unwrap();
+        assert_eq!(b.answers.pdus(), numbers(sent), "seed {seed}: each once and in order");
+    }
 }
 
 #[test]
