@@ -61,6 +61,7 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
     let keys = own_keys(&store, &world, &server_name).await?;
     let config = start::services_config(loaded, &server_name, &data_dir);
     let services = Services::new(config, world.clone(), store.clone(), keys);
+    services.peers.undo_broken_joins().await?;
 
     let connections = Connections::new(world.clone(), open_files);
     let mut registry = Registry::with_prefix("causeway");

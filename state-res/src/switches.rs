@@ -1,6 +1,6 @@
 //! Turning single clauses of docs/spec off, for tests that show that some test notices. The rules have switches of their own
-//! (`auth::without_rule`), by their number in each version. Only with the feature `rule-switches`, which nothing but this
-//! package's own tests enables; without it every clause is on, and the compiler knows.
+//! (`auth::without_rule`), by their number in each version. Only with the feature `rule-switches`, which nothing but tests
+//! enables; without it every clause is on, and the compiler knows.
 
 #[cfg(feature = "rule-switches")]
 pub(crate) use self::off::without_clause;

@@ -158,3 +158,35 @@ fn queries_show_what_was_uploaded_and_the_name() {
         server.post("/keys/query", &bob.token, json!({})).await.error(400, "M_BAD_JSON");
     });
 }
+
+#[test]
+fn the_end_of_the_span_asked_about_counts() {
+    with_server(async |server| {
+        let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
+        let room = server.room(&alice).await;
+        server.join(&bob, &room).await;
+        server.join(&carol, &room).await;
+        let mut tokens = vec![server.sync_token(&bob).await];
+        for who in [&alice, &carol, &alice] {
+            // Each time something new.
+            let mut keys = identity(who);
+            keys["keys"]["curve25519:x"] = json!(tokens.len().to_string());
+            server.upload(who, json!({ "device_keys": keys })).await;
+            tokens.push(lists(&server, &bob, tokens.last().unwrap()).await.2);
+        }
+        let asked = async |from: usize, to: usize| {
+            let path = format!("/keys/changes?from={}&to={}", tokens[from], tokens[to]);
+            let mut changed: Vec<String> =
+                server.get(&path, &bob.token).await.ok()["changed"].as_array().unwrap().iter().map(text).collect();
+            changed.sort();
+            changed
+        };
+        let (a, c) = (alice.user_id.clone(), carol.user_id.clone());
+        assert_eq!(asked(0, 1).await, [a.clone()], "also where she changed again later");
+        assert_eq!(asked(1, 2).await, [c.clone()]);
+        assert_eq!(asked(2, 3).await, [a.clone()]);
+        assert_eq!(asked(0, 2).await, [a.clone(), c.clone()]);
+        assert_eq!(asked(0, 3).await, [a, c]);
+        assert!(asked(3, 3).await.is_empty() && asked(3, 0).await.is_empty());
+    });
+}

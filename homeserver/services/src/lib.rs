@@ -36,7 +36,7 @@ use federation::types::ServerVersion;
 use federation::{Client, KeyRing};
 use keys::Keys;
 use net::World;
-use peers::{PeerAnswers, Peers, StoredKeys, StoredQueue};
+use peers::{AWAY_FOR, COMPACT_EVERY, PeerAnswers, Peers, StoredKeys, StoredQueue};
 use push::Push;
 use rooms::Rooms;
 use std::sync::Arc;
@@ -163,6 +163,24 @@ impl Services {
                 }
             }
             queues.stop();
+        });
+        let (world, outbox, queues, stopping) =
+            (self.world.clone(), self.outbox.clone(), self.queues.clone(), self.stopping.clone());
+        self.world.spawn("outbox of those who are away", async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stopping.cancelled() => break,
+                    () = world.sleep(COMPACT_EVERY) => {}
+                }
+                for destination in outbox.waiting().unwrap_or_default() {
+                    if queues.failing_for(&destination).is_some_and(|outage| outage >= AWAY_FOR)
+                        && let Err(error) = outbox.compact(&destination).await
+                    {
+                        tracing::error!(%error, destination, "a queue cannot be cut");
+                    }
+                }
+            }
         });
     }
 }

@@ -60,7 +60,7 @@ tables! {
     /// Each member's membership in the current state.
     MEMBERS = 47, Range, "room, user" => "membership, event, user id";
     /// Rooms of each local user, with invites and knocks that live outside a room we are in.
-    MEMBERSHIPS = 48, Range, "user, room" => "membership, pos, ord, event, room id, stripped state";
+    MEMBERSHIPS = 48, Range, "user, room" => "membership, pos, ord, event, room id, stripped state, room version";
     /// Transaction ids of clients' requests.
     TRANSACTIONS = 49, Point, "user, device, endpoint, transaction id" => "event id or answer";
     /// Transaction id under which a device sent an event.
@@ -73,8 +73,8 @@ tables! {
     DIRECTORY = 53, Range, "room" => "room id";
     /// Events that relate to another.
     RELATIONS = 54, Range, "parent event, pos, ord" => "child event, relation type, event type";
-    /// Redaction of an event, wanted before the event itself arrived.
-    REDACTIONS = 55, Point, "redacted event" => "redaction event";
+    /// Redactions by the event that they name, which may not be here yet, and which not all of them may redact.
+    REDACTIONS = 55, Range, "redacted event, redaction event" => "";
     /// Rooms that a user has forgotten.
     FORGOTTEN = 56, Point, "user, room" => "pos";
     /// Room ids by key, and whether the room is known.
@@ -100,6 +100,8 @@ tables! {
     OUTBOX = 70, Append, "server name, pos, ord" => "kind, event or EDU";
     /// Signing keys of other servers.
     SERVER_KEYS = 72, Point, "server name, key id" => "key, validity";
+    /// Joins through another server that are under way, to rooms that are not here yet.
+    JOINS = 74, Range, "room" => "room id";
     /// Our own signing keys.
     SIGNING_KEYS = 73, Point, "key id" => "seed, expired at";
 
@@ -127,7 +129,7 @@ tables! {
     /// How many updates of each of our users' device lists there were: `stream_id` of the last.
     DEVICE_LISTS = 107, Point, "user" => "number";
     /// Changes of device lists by position, for sync; one row per user.
-    DEVICE_LIST_CHANGES = 108, Range, "pos, subject" => "user id, the only user who is told (or nothing)";
+    DEVICE_LIST_CHANGES = 108, Range, "pos, subject" => "user id, the only user who is told (or nothing), pos of the change before";
     /// Where in the log the row of each subject is.
     DEVICE_LIST_POSITIONS = 109, Point, "subject" => "pos";
     /// Cached device lists of users of other servers.

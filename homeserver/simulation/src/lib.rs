@@ -5,6 +5,8 @@
 //! and ids are drawn from the seed. Links can be cut and healed, and a server can crash in the middle of whatever it is doing and be
 //! started again on what its disk had synced.
 //!
+//! Beside them, a [`Peer`] is a homeserver worked by hand: it signs and answers whatever a test wants, right or wrong.
+//!
 //! Equal seeds give equal runs, which [`Network::digest`] shows: it covers each step of each task, each message between servers and
 //! each fault, at its time.
 //!
@@ -27,9 +29,11 @@
 //! ```
 
 mod network;
+mod peer;
 mod server;
 
 pub use self::{
     network::Network,
+    peer::{Asked, Peer, PeerEvent, PeerRoom, Scripted},
     server::{Failure, Server, User},
 };

@@ -1,7 +1,7 @@
 //! The servers, and what lies between them.
 
 use crate::server::{Failure, Server};
-use net::simulated::{Digest, Simulation, SimulationError};
+use net::simulated::{Digest, Host, Simulation, SimulationError};
 use std::time::Duration;
 
 /// Several servers and the network between them.
@@ -40,6 +40,11 @@ impl Network {
     #[must_use]
     pub fn servers(&self) -> &[Server] {
         &self.servers
+    }
+
+    /// A machine on the network, beside the servers.
+    pub(crate) fn host(&self, name: &str) -> Host {
+        self.simulation.host(name)
     }
 
     /// Starts all servers.

@@ -98,6 +98,7 @@ impl Server {
         config.registration.mode = RegistrationMode::Open;
         config.rate_limits_enabled = false;
         let services = Services::new(config, world, store, keys);
+        services.peers.undo_broken_joins().await.map_err(|error| Failure::Broken(error.message))?;
         let router = client_api::router(services.clone());
         let peers = federation::inbound::router(services.inbound());
         self.host.serve(FEDERATION_PORT, Certificate::of(self.name()), peers);

@@ -1,5 +1,5 @@
 //! Turning single rules off, and counting how they decide, for tests that show that some test notices and that generated
-//! events reach every rule. Only with the feature `rule-switches`, which nothing but this package's own tests enables.
+//! events reach every rule. Only with the feature `rule-switches`, which nothing but tests enables.
 
 use super::rule::Rule;
 

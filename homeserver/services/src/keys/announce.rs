@@ -87,6 +87,62 @@ pub(crate) fn announce(batch: &mut Batch, snapshot: &Snapshot, user_id: &str, up
     Ok(())
 }
 
+/// Bytes of the EDUs that tell servers of a user who is new to them.
+const MAX_INTRODUCTION_BYTES: usize = 256 * 1024;
+
+/// Adds to `batch`, in which a user of ours joins a room with these servers, that those of them with which the user shared no room before
+/// learn of the user's devices (server-server API, "Device Management": "when that user joins a room which contains servers which are
+/// not already receiving updates"). What they get is the last update, on top of one that they have not seen: it makes them fetch the list.
+///
+/// # Errors
+///
+/// 500 if the store fails.
+pub(crate) fn introduce(
+    batch: &mut Batch,
+    snapshot: &Snapshot,
+    user_id: &str,
+    servers: &BTreeSet<String>,
+) -> Result<()> {
+    let user = UserKey::of(user_id);
+    let number = stream_id(snapshot, user)?;
+    let mut new = servers.clone();
+    if let Some(own) = server_of(user_id) {
+        new.remove(own);
+    }
+    if number == 0 || new.is_empty() {
+        return Ok(());
+    }
+    for room in memberships::of_user(snapshot, user)? {
+        if room.membership != Membership::Join {
+            continue;
+        }
+        for row in snapshot.scan_prefix(tables::ROOM_SERVERS, room.room.as_bytes()) {
+            if let Some(name) = row?.0.get(16..).and_then(|name| std::str::from_utf8(name).ok()) {
+                new.remove(name);
+            }
+        }
+    }
+    let device = snapshot.scan_prefix(tables::DEVICE_KEYS, user.as_bytes()).next().transpose()?;
+    let Some((row, _)) = device else { return Ok(()) };
+    let device_id = key::Reader::new(row.get(16..).unwrap_or_default()).str()?;
+    let edu = device_edu(user_id, &device_id, Some(number - 1), number, None, None);
+    let mut bytes = 0;
+    for (told, server) in new.iter().enumerate() {
+        bytes += edu.len() + server.len() + ROW_OVERHEAD;
+        if bytes > MAX_INTRODUCTION_BYTES {
+            tracing::warn!(
+                user_id,
+                left_out = new.len() - told,
+                "too many servers to tell all of them of a user's devices"
+            );
+            break;
+        }
+        // After the events of the same batch, which count from 0.
+        outbox::put_edu(batch, server, u16::MAX, &edu);
+    }
+    Ok(())
+}
+
 /// What a row of the outbox costs beside its EDU and its destination.
 const ROW_OVERHEAD: usize = 40;
 
@@ -109,7 +165,7 @@ fn edus(user_id: &str, before: u64, updates: Vec<Update>, servers: usize) -> (Ve
                 continue;
             }
         };
-        let edu = device_edu(user_id, &device_id, last, last + 1, keys, deleted);
+        let edu = device_edu(user_id, &device_id, (last > 0).then_some(last), last + 1, keys, deleted);
         last += 1;
         edus.push(edu);
         device = Some(device_id);
@@ -119,7 +175,7 @@ fn edus(user_id: &str, before: u64, updates: Vec<Update>, servers: usize) -> (Ve
         && bytes * servers > MAX_EDU_BYTES
     {
         // One small update that follows one nobody has seen: it makes its receivers ask for the whole list.
-        let edu = device_edu(user_id, &device_id, last + 1, last + 2, None, None);
+        let edu = device_edu(user_id, &device_id, Some(last + 1), last + 2, None, None);
         return (vec![edu], last + 2);
     }
     (edus, last)
@@ -128,7 +184,7 @@ fn edus(user_id: &str, before: u64, updates: Vec<Update>, servers: usize) -> (Ve
 fn device_edu(
     user_id: &str,
     device_id: &str,
-    before: u64,
+    before: Option<u64>,
     number: u64,
     keys: Option<Value>,
     deleted: Option<bool>,
@@ -139,7 +195,7 @@ fn device_edu(
         // What a user calls a device stays on this server.
         device_display_name: None,
         stream_id: i64::try_from(number).unwrap_or(i64::MAX),
-        prev_id: if before == 0 { Vec::new() } else { vec![i64::try_from(before).unwrap_or(i64::MAX)] },
+        prev_id: before.map(|before| i64::try_from(before).unwrap_or(i64::MAX)).into_iter().collect(),
         deleted,
         keys,
     };
@@ -176,15 +232,16 @@ pub(super) fn record_change(
         // No user id contains this character.
         Some(observer) => UserKey::of(&format!("{user_id}\0{observer}")),
     };
-    if let Some(former) = snapshot.get(tables::DEVICE_LIST_POSITIONS, subject.as_bytes())? {
-        let former = key::Reader::new(&former).u64()?;
-        let former = key::Writer::new().u64(former).id16(subject.as_bytes()).finish();
-        batch.delete(tables::DEVICE_LIST_CHANGES, &former);
+    let mut former = 0;
+    if let Some(row) = snapshot.get(tables::DEVICE_LIST_POSITIONS, subject.as_bytes())? {
+        former = key::Reader::new(&row).u64()?;
+        let row = key::Writer::new().u64(former).id16(subject.as_bytes()).finish();
+        batch.delete(tables::DEVICE_LIST_CHANGES, &row);
     }
     let position = key::Writer::new().position_slot().finish_positioned();
     batch.put_at_position(tables::DEVICE_LIST_POSITIONS, subject.as_bytes().as_slice(), position);
     let row = key::Writer::new().position_slot().id16(subject.as_bytes()).finish_positioned();
-    let value = key::Writer::new().str(user_id).str(observer.unwrap_or_default()).finish();
+    let value = key::Writer::new().str(user_id).str(observer.unwrap_or_default()).u64(former).finish();
     batch.put_at_position(tables::DEVICE_LIST_CHANGES, row, value);
     batch.topic(rooms::user_topic(UserKey::of(observer.unwrap_or(user_id))));
     Ok(())

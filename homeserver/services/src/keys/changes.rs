@@ -16,7 +16,7 @@ const MANY: usize = 64;
 const UNCACHED: u64 = u64::MAX;
 
 /// Users whose device list changed after `since` and up to `until` or who share a room with the user only since then, and users
-/// who share none any more. `until` is the snapshot's position.
+/// who share none any more. Who is in a room, and so who shares one, is that of the snapshot, which may be later than `until`.
 pub(super) fn device_lists(
     rooms: &Rooms,
     snapshot: &Snapshot,
@@ -52,12 +52,17 @@ fn updated(
     certain: &mut BTreeSet<String>,
 ) -> Result<BTreeSet<String>> {
     let start = since.saturating_add(1).to_be_bytes().to_vec();
-    let end = until.saturating_add(1).to_be_bytes().to_vec();
     let mut updated = BTreeSet::new();
-    for row in snapshot.scan(tables::DEVICE_LIST_CHANGES, start..end) {
-        let (_, value) = row?;
+    // A row stands at the last change, which may be later than `until`, and names the one before.
+    for row in snapshot.scan(tables::DEVICE_LIST_CHANGES, start..Vec::new()) {
+        let (row, value) = row?;
+        let at = key::Reader::new(&row).u64()?;
         let mut value = key::Reader::new(&value);
         let (user, observer) = (value.str()?, value.str()?);
+        // Where that one is later too, nobody knows any more: better once too often than once too little.
+        if at > until && value.u64().is_ok_and(|former| former <= since) {
+            continue;
+        }
         if user == user_id || observer == user_id {
             certain.insert(user);
         } else if observer.is_empty() {

@@ -18,6 +18,7 @@ mod state;
 mod to_device;
 mod upload;
 
+pub(crate) use announce::introduce;
 pub use backup::{Backup, BackupDescription, BackupState};
 pub use backup_keys::{BackedUpKey, BackupPart, RoomKeys};
 pub use claim::KeyClaimAnswer;
@@ -92,12 +93,16 @@ impl Keys {
     /// 400 `M_INVALID_PARAM` for text that is no sync token.
     pub fn changes(&self, user_id: &str, from: &str, to: &str) -> Result<(Vec<String>, Vec<String>)> {
         let incarnation = self.store.incarnation();
-        SyncToken::decode(to, incarnation)?;
+        let to = SyncToken::decode(to, incarnation)?;
         // A token from before the data were restored from a backup: everything may have changed.
         let from = SyncToken::decode(from, incarnation)?.map_or(0, |token| token.position);
         let snapshot = self.store.snapshot();
-        let until = snapshot.position();
-        changes::device_lists(&self.rooms, &snapshot, user_id, from.min(until), until)
+        let now = snapshot.position();
+        let until = to.map_or(now, |token| token.position.min(now));
+        if from >= until {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        changes::device_lists(&self.rooms, &snapshot, user_id, from, until)
     }
 
     /// Whether the user is of this server, going by the name alone.

@@ -74,14 +74,14 @@ impl PeerAnswers {
             )));
         }
         if pdu.sender_server() != origin {
-            return Err(Error::forbidden("The event's sender is of another server."));
+            return Err(Error::invalid_param("The event's sender is of another server than the one that sends it."));
         }
         let received = self.vouch(version, received, &reader, head.root)?;
         let event = self
             .peers
             .check_one(version, received)
             .await
-            .ok_or_else(|| Error::forbidden("The event's signatures do not hold."))?
+            .ok_or_else(|| Error::invalid_param("The event's signatures do not hold."))?
             .into_event();
         let lock = self.peers.lock(RoomKey::of(room_id));
         let _turn = lock.lock().await;
@@ -203,7 +203,7 @@ impl Answers for PeerAnswers {
             let Ok(envelope) = json.parse::<Envelope>() else { continue };
             let Some(room_id) = envelope.room_id else { continue };
             self.peers.wait_for_join(&room_id).await?;
-            let id = match self.peers.rooms.version(&room_id).map_err(ApiError::from)? {
+            let mut id = match self.peers.rooms.version(&room_id).map_err(ApiError::from)? {
                 Some(version) => {
                     Received::parse(version, json.as_bytes()).ok().map(|event| event.event().event_id().to_owned())
                 }
@@ -211,6 +211,10 @@ impl Answers for PeerAnswers {
             };
             let result = match self.peers.shared(origin, &room_id) {
                 Err(error) if error.status >= 500 => return Err(error.into()),
+                Err(error) if error.status == 404 => {
+                    let ended = self.peers.on_end_of_invite(origin, &room_id, json.as_bytes()).await;
+                    ended.map(|event_id| id = Some(event_id))
+                }
                 Err(error) => Err(error.message),
                 Ok(_) => self.peers.receive(origin, &room_id, json.as_bytes()).await,
             };
@@ -367,15 +371,7 @@ impl Answers for PeerAnswers {
         ts: i64,
         direction: Direction,
     ) -> Result<EventAtTime, ApiError> {
-        let (reader, _) = self.peers.shared_with_member(origin, room_id)?;
-        let forwards = direction == Direction::Forwards;
-        let found = crate::rooms::timeline::nearest(&reader, ts, forwards, |_| Ok(true)).map_err(ApiError::from)?;
-        found
-            .map(|event| EventAtTime {
-                event_id: event.event_id().to_owned(),
-                origin_server_ts: event.origin_server_ts(),
-            })
-            .ok_or_else(|| ApiError::not_found("There is no event in that direction."))
+        Ok(self.peers.event_at_time_answer(origin, room_id, ts, direction)?)
     }
 
     async fn profile(&self, _origin: &str, user_id: &str, field: Option<&str>) -> Result<Map<String, Value>, ApiError> {

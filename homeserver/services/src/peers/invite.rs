@@ -3,11 +3,14 @@
 use super::{Peers, remote_error};
 use crate::error::{Error, Result};
 use crate::names;
+use crate::rooms::memberships::{self, UserRoom};
 use crate::rooms::{Membership, NewEvent};
 use federation::RawJson;
 use federation::types::InviteRequest;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use state_res::build;
+use state_res::ids::{RoomKey, UserKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::{countersign, merge_signatures};
@@ -105,7 +108,7 @@ impl Peers {
         let checked = self
             .check_one(version, received)
             .await
-            .ok_or_else(|| Error::forbidden("The invite's signatures do not hold."))?;
+            .ok_or_else(|| Error::invalid_param("The invite's signatures do not hold."))?;
         let invite = checked.into_event();
         let target = invite.state_key().unwrap_or_default().to_owned();
         if invite.event_type() != "m.room.member" || Membership::of(&invite) != Membership::Invite {
@@ -115,7 +118,7 @@ impl Peers {
             return Err(Error::invalid_param("The event is not the one that the path names."));
         }
         if invite.sender_server() != origin {
-            return Err(Error::forbidden("An invite comes from its sender's server."));
+            return Err(Error::invalid_param("An invite comes from its sender's server."));
         }
         if !self.rooms.is_local(&target) {
             return Err(Error::invalid_param(format!("{target} is no user of this server.")));
@@ -137,14 +140,69 @@ impl Peers {
                 "event_id": invite.event_id(),
                 "origin_server_ts": invite.origin_server_ts(),
             }));
-            self.write_membership(
-                &target,
-                &request.room_id,
-                Membership::Invite,
-                Some(&Value::Array(stripped).to_string()),
-            )
-            .await?;
+            let stripped = Value::Array(stripped).to_string();
+            let stripped = Some((stripped.as_str(), version));
+            self.write_membership(&target, &request.room_id, Membership::Invite, stripped).await?;
         }
         Ok(RawJson::from_known(signed.canonical().to_vec()))
     }
+
+    /// Takes an event of a room that we are not in, if it ends the invite or the knock of a user of ours: the user was kicked or banned.
+    ///
+    /// Without the room's state nobody can tell whether the event is allowed. It is believed if it is signed by the server that sent it and
+    /// names, among its auth events, the invite or knock that it ends: its id is known to servers in the room alone. Gives its event id.
+    ///
+    /// # Errors
+    /// A sentence for the transaction's answer, where it is no such event.
+    pub(super) async fn on_end_of_invite(
+        &self,
+        origin: &str,
+        room_id: &str,
+        json: &[u8],
+    ) -> std::result::Result<String, String> {
+        let not_here = || format!("This server is not in the room {room_id}.");
+        let target: Target = serde_json::from_slice(json).map_err(|_| not_here())?;
+        let Some(target) = target.state_key.filter(|user| self.rooms.is_local(user)) else { return Err(not_here()) };
+        let row = self.outside_membership(&target, room_id).map_err(|error| error.message)?.ok_or_else(not_here)?;
+        let version = match row.room_version {
+            Some(version) => version,
+            None => self.rooms.version(room_id).map_err(|error| error.message)?.ok_or_else(not_here)?,
+        };
+        let received = state_res::steps::Received::parse(version, json).map_err(|error| error.to_string())?;
+        let ends = matches!(Membership::of(received.event()), Membership::Leave | Membership::Ban);
+        if !received.event().is_state_of("m.room.member", &target) || received.event().room_id() != room_id || !ends {
+            return Err(not_here());
+        }
+        if received.event().sender_server() != origin {
+            return Err(format!("The end of {target}'s invite comes from another server than its sender's."));
+        }
+        let event = self
+            .check_one(version, received)
+            .await
+            .ok_or_else(|| "the event's signatures do not hold".to_owned())?
+            .into_event();
+        let lock = self.lock(RoomKey::of(room_id));
+        let _turn = lock.lock().await;
+        let row = self.outside_membership(&target, room_id).map_err(|error| error.message)?.ok_or_else(not_here)?;
+        let member = row.stripped_member(&target);
+        let known = member.as_ref().and_then(|member| member.get("event_id")).and_then(Value::as_str);
+        if !known.is_some_and(|known| event.auth_events().iter().any(|id| id == known)) {
+            return Err(format!("The event does not refer to {target}'s membership as it is known here."));
+        }
+        self.write_membership(&target, room_id, Membership::of(&event), None).await.map_err(|error| error.message)?;
+        Ok(event.event_id().to_owned())
+    }
+
+    /// A user's invite to, or knock on, a room of which we hold no state.
+    fn outside_membership(&self, user_id: &str, room_id: &str) -> Result<Option<UserRoom>> {
+        let snapshot = self.rooms.deps().store.snapshot();
+        let row = memberships::of_user_in(&snapshot, UserKey::of(user_id), RoomKey::of(room_id))?;
+        Ok(row.filter(|row| row.event.is_none() && matches!(row.membership, Membership::Invite | Membership::Knock)))
+    }
+}
+
+/// Whose membership an event is about.
+#[derive(Deserialize)]
+struct Target {
+    state_key: Option<String>,
 }

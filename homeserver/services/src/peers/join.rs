@@ -9,7 +9,7 @@ use crate::rooms::sweep::Epoch;
 use crate::rooms::{Membership, user_topic};
 use crate::tables;
 use federation::client::RequestError;
-use federation::types::Template;
+use federation::types::{JoinAnswer, Template};
 use serde_json::{Map, Value, json};
 use state_res::build::build_from_template;
 use state_res::ids::{EventKey, RoomKey, UserKey};
@@ -27,6 +27,8 @@ const MAX_SERVERS: usize = 8;
 const MAX_SWEEPS: usize = 20;
 /// For how long it waits before.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// How long other servers have to take note that a user does not follow an invite, or takes back a knock.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of one step of bulk work.
 const STEP: usize = 256 * 1024;
 
@@ -92,6 +94,36 @@ impl Peers {
             },
             None => join,
         };
+        if self.rooms.is_resident(room_id)? {
+            // We hold the room, and could not allow the join by ourselves, or came into it while this was under way: then the join is an
+            // event like others, and what we know of the room stands.
+            return match self.take(server, version, join, false).await? {
+                Fate::Accepted => Ok(()),
+                _ => Err(Error::forbidden("The room's state here does not allow the join.")),
+            };
+        }
+        if self.rooms.is_known(room_id)? {
+            return self.enter_with(server, room_id, version, join, answer).await;
+        }
+        self.begin_join(room_id).await?;
+        let entered = self.enter_with(server, room_id, version, join, answer).await;
+        if entered.is_err()
+            && let Err(error) = self.undo_join(RoomKey::of(room_id)).await
+        {
+            tracing::error!(room = room_id, %error, "a join that broke off could not be undone; the next start does it");
+        }
+        entered
+    }
+
+    /// Enters a room with what the server says of it: its state before the join, and the auth chain.
+    async fn enter_with(
+        &self,
+        server: &str,
+        room_id: &str,
+        version: RoomVersion,
+        join: Pdu,
+        answer: JoinAnswer,
+    ) -> Result<()> {
         let bad = |what: &str| Error::new(502, "M_UNKNOWN", format!("{server} answered the join with {what}."));
         let state_count = answer.state.len();
         let checked_state = self.check_all(version, room_id, answer.state).await;
@@ -196,7 +228,7 @@ impl Peers {
         let reader = self.rooms.reader(room);
         let (before, nodes) = tree::insert(&reader, Root::EMPTY, state)?;
         let is_new = reader.head()?.is_none();
-        // Bulk work in steps; none of it shows before the head does, and a join that breaks off leaves rows that the next one overwrites.
+        // Bulk work in steps; none of it shows before the head does. See `super::intent` for joins that break off.
         let epoch = Epoch::read(reader.snapshot(), room)?;
         if epoch.is_condemned() {
             return Ok(false);
@@ -258,6 +290,7 @@ impl Peers {
                 }
                 let row = room_key(room, join.key().as_bytes());
                 writer.batch().put(tables::GAPS, &row, b"");
+                writer.batch().delete(tables::JOINS, room.as_bytes());
                 writer.place(join.clone(), before, fate, false)?;
                 Ok(true)
             })
@@ -285,11 +318,17 @@ impl Peers {
         servers: &[String],
         content: &Map<String, Value>,
     ) -> Result<()> {
-        for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
-            match self.leave_through(server, user_id, room_id, content).await {
-                Ok(()) => break,
-                Err(error) => tracing::info!(%server, room = room_id, %error, "leaving through this server failed"),
+        let telling = async {
+            for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
+                match self.leave_through(server, user_id, room_id, content).await {
+                    Ok(()) => break,
+                    Err(error) => tracing::info!(%server, room = room_id, %error, "leaving through this server failed"),
+                }
             }
+        };
+        // The user waits, and the other servers may be gone for good.
+        if self.world().timeout(LEAVE_TIMEOUT, telling).await.is_err() {
+            tracing::info!(room = room_id, "nobody was told in time that a user has left");
         }
         self.write_membership(user_id, room_id, Membership::Leave, None).await
     }
@@ -325,8 +364,9 @@ impl Peers {
             Error::not_found(format!("No server is known through which to knock on {room_id}; name one with `via`."));
         for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
             match self.knock_through(server, user_id, room_id, content).await {
-                Ok(stripped) => {
-                    return self.write_membership(user_id, room_id, Membership::Knock, Some(&stripped)).await;
+                Ok((stripped, version)) => {
+                    let stripped = Some((stripped.as_str(), version));
+                    return self.write_membership(user_id, room_id, Membership::Knock, stripped).await;
                 }
                 Err(error) => last = error,
             }
@@ -340,13 +380,13 @@ impl Peers {
         user_id: &str,
         room_id: &str,
         content: &Map<String, Value>,
-    ) -> Result<String> {
+    ) -> Result<(String, RoomVersion)> {
         let template = self
             .client
             .make_knock(server, room_id, user_id, &versions())
             .await
             .map_err(|error| remote_error(&error))?;
-        let (_, knock) = self.complete(&template, "knock", user_id, room_id, content)?;
+        let (version, knock) = self.complete(&template, "knock", user_id, room_id, content)?;
         let bytes = knock.canonical().to_vec().into();
         let state = self
             .client
@@ -356,8 +396,9 @@ impl Peers {
         let mut stripped: Vec<Value> = state.iter().filter_map(super::invite::strip).collect();
         stripped.push(json!({
             "type": "m.room.member", "sender": user_id, "state_key": user_id, "content": knock.content(),
+            "event_id": knock.event_id(), "origin_server_ts": knock.origin_server_ts(),
         }));
-        Ok(Value::Array(stripped).to_string())
+        Ok((Value::Array(stripped).to_string(), version))
     }
 
     /// Writes a local user's membership of a room of which we hold no state.
@@ -366,14 +407,15 @@ impl Peers {
         user_id: &str,
         room_id: &str,
         membership: Membership,
-        stripped: Option<&str>,
+        stripped: Option<(&str, RoomVersion)>,
     ) -> Result<()> {
         let (user, room) = (UserKey::of(user_id), RoomKey::of(room_id));
         let deps = self.rooms.deps();
         let previous = memberships::of_user_in(&deps.store.snapshot(), user, room)?.map(|row| row.membership);
         let mut batch = Batch::with_random_id(self.world());
         let change = Change { user, room, room_id, membership, previous, event: None, ordinal: 0 };
-        memberships::write_remote(&mut batch, &change, stripped.unwrap_or(""));
+        let (stripped, version) = stripped.unzip();
+        memberships::write_remote(&mut batch, &change, stripped.unwrap_or(""), version);
         batch.topic(user_topic(user));
         deps.user_rooms.begin(&[user]);
         let result = self.commit(batch).await;

@@ -7,6 +7,7 @@ mod fetch;
 mod hierarchy;
 mod history;
 mod initial;
+mod intent;
 mod invite;
 mod join;
 mod key_store;
@@ -16,6 +17,7 @@ mod questions;
 mod queue_store;
 mod receive;
 mod summary;
+mod switches;
 mod threads;
 mod upgrade;
 mod verify;
@@ -24,8 +26,11 @@ pub use answers::PeerAnswers;
 pub use hierarchy::{HierarchyRequest, MAX_PAGE as MAX_HIERARCHY_PAGE};
 pub use history::{DEFAULT_PAGE, MessagesRequest, RelationsRequest};
 pub use key_store::StoredKeys;
-pub use queue_store::StoredQueue;
+pub use queue_store::{AWAY_FOR, COMPACT_EVERY, MAX_WAITING_MESSAGES, MAX_WAITING_ROWS, StoredQueue};
 pub use summary::MutualRooms;
+pub use switches::ReceiptCheck;
+#[cfg(feature = "rule-switches")]
+pub use switches::without_check;
 pub use threads::{DEFAULT_THREADS, MAX_THREADS, ThreadsRequest};
 
 use crate::ephemeral::Ephemeral;

@@ -1,6 +1,7 @@
 //! Events without a place in the graph here: auth events and states that other servers tell us of.
 
 use super::Peers;
+use super::switches::{ReceiptCheck, on};
 use crate::error::{Error, Result};
 use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
@@ -16,6 +17,10 @@ use storage::{Batch, Outcome};
 
 /// Bytes of events in one batch ("bulk work goes in steps").
 const STEP: usize = 256 * 1024;
+/// What an event costs in a batch beside its text.
+const ROW_OVERHEAD: usize = 256;
+/// How often a batch is made again because somebody else stored one of its events.
+const MAX_TRIES: usize = 8;
 
 /// The auth events of an event, from memory or the store; `None` if one is missing.
 pub(super) fn auth_events_of(
@@ -50,6 +55,9 @@ pub(super) fn check_by_auth_events(
     event: &Pdu,
     cited: &[(Pdu, bool)],
 ) -> Result<std::result::Result<(), Refusal>> {
+    if !on(ReceiptCheck::AuthEvents) {
+        return Ok(Ok(()));
+    }
     let create = if event.version().rules().create_event_is_room_id && event.event_type() != "m.room.create" {
         let id = format!("${}", event.room_id().trim_start_matches('!'));
         known(reader, fresh, EventKey::of(&id))?
@@ -74,7 +82,7 @@ impl Peers {
         room_id: &str,
         events: Vec<Checked>,
     ) -> Result<HashMap<EventKey, (Pdu, bool)>> {
-        let mut reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
+        let reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
         let mut fresh: HashMap<EventKey, (Pdu, bool)> = HashMap::new();
         let mut known_before: HashMap<EventKey, (Pdu, bool)> = HashMap::new();
         let mut waiting: BTreeMap<EventKey, Pdu> = BTreeMap::new();
@@ -106,26 +114,55 @@ impl Peers {
             fresh.insert(event, (pdu.clone(), rejected));
             order.push(event);
         }
-        let mut batch = Batch::with_random_id(self.world());
+        let mut step: Vec<EventKey> = Vec::new();
+        let mut bytes = 0;
         for key in order {
-            let Some((pdu, rejected)) = fresh.get(&key) else { continue };
-            let stored = StoredEvent::encode(reader.room(), pdu);
-            // Somebody else may place the event meanwhile, which must not be undone: whoever comes second finds it there.
-            if reader.standing(key)?.is_none() {
+            bytes += fresh.get(&key).map_or(0, |(pdu, _)| pdu.canonical().len() + ROW_OVERHEAD);
+            step.push(key);
+            if bytes >= STEP {
+                self.commit_outliers(room_id, &fresh, std::mem::take(&mut step)).await?;
+                bytes = 0;
+            }
+        }
+        self.commit_outliers(room_id, &fresh, step).await?;
+        fresh.extend(known_before);
+        Ok(fresh)
+    }
+
+    /// Stores those of `step` that are still unknown. Somebody else may store or place one of them meanwhile, which must not be undone: then
+    /// the batch conflicts, and is made again without it.
+    async fn commit_outliers(
+        &self,
+        room_id: &str,
+        fresh: &HashMap<EventKey, (Pdu, bool)>,
+        step: Vec<EventKey>,
+    ) -> Result<()> {
+        for _ in 0..MAX_TRIES {
+            let mut reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
+            let mut batch = Batch::with_random_id(self.world());
+            for key in &step {
+                let Some((pdu, rejected)) = fresh.get(key) else { continue };
+                if reader.standing(*key)?.is_some() {
+                    continue;
+                }
+                let stored = StoredEvent::encode(reader.room(), pdu);
+                let row = room_key(reader.room(), key.as_bytes());
+                batch.require_absent(tables::STANDING, &row);
                 batch.put(tables::PDUS, key.as_bytes(), stored.bytes());
                 auth_graph::index(&mut batch, &mut reader, pdu)?;
                 let standing = Standing::outlier(pdu.depth(), *rejected);
-                batch.put(tables::STANDING, &room_key(reader.room(), key.as_bytes()), &standing.encode());
+                batch.put(tables::STANDING, &row, &standing.encode());
             }
-            if batch.encoded_len() >= STEP {
-                self.commit(std::mem::replace(&mut batch, Batch::with_random_id(self.world()))).await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match self.rooms.deps().store.commit(batch).await {
+                Outcome::Committed(_) => return Ok(()),
+                Outcome::Conflict(_) => {}
+                Outcome::Unknown(cause) => return Err(cause.into()),
             }
         }
-        if !batch.is_empty() {
-            self.commit(batch).await?;
-        }
-        fresh.extend(known_before);
-        Ok(fresh)
+        Err(Error::internal("others keep storing the same events"))
     }
 
     pub(super) async fn commit(&self, batch: Batch) -> Result<()> {

@@ -3,13 +3,14 @@
 use super::Peers;
 use super::outliers::order_by;
 use crate::error::{Error, Result};
-use crate::rooms::erasure::is_erased_for;
 use crate::rooms::head::Head;
-use crate::rooms::visibility::server_may_see;
-use crate::rooms::{NewEvent, RoomReader};
+use crate::rooms::record::StoredEvent;
+use crate::rooms::server_view::ServerView;
+use crate::rooms::standing::Standing;
+use crate::rooms::{NewEvent, RoomReader, timeline};
 use crate::tables;
 use federation::RawJson;
-use federation::types::{JoinAnswer, StateAnswer, StateIds, Template};
+use federation::types::{Direction, EventAtTime, JoinAnswer, StateAnswer, StateIds, Template};
 use serde_json::Value;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
@@ -75,20 +76,31 @@ impl Peers {
             .before;
         let servers = reader.servers()?;
         let event = RawJson::from_known(join.canonical().to_vec());
-        let (state, auth_chain) = self.world().blocking(move || state_and_chain(&reader, before)).await?;
+        let (state, auth_chain) =
+            self.world().blocking(move || state_and_chain(&reader, before, |key, _| raw(&reader, key))).await?;
         Ok(JoinAnswer { event: Some(event), state, auth_chain, members_omitted: false, servers_in_room: Some(servers) })
     }
 
-    /// The state before an event.
+    /// The state before an event: whole if `origin` may see the event, otherwise with what is hidden from it redacted.
     pub(super) async fn state_answer(&self, origin: &str, room_id: &str, event_id: &str) -> Result<StateAnswer> {
-        let (reader, before) = self.state_before(origin, room_id, event_id)?;
-        let (pdus, auth_chain) = self.world().blocking(move || state_and_chain(&reader, before)).await?;
-        Ok(StateAnswer { pdus, auth_chain })
+        let (reader, current, event, standing) = self.placed_in(origin, room_id, event_id)?;
+        let origin = origin.to_owned();
+        self.world()
+            .blocking(move || {
+                let view = ServerView::new(&reader, &origin, current);
+                let whole = view.may_see(&event, &standing)?;
+                // Of the chain, the server gets only what it could ask for one by one.
+                let show = |key, is_state| if whole && is_state { raw(&reader, key) } else { shown(&view, key) };
+                let (pdus, auth_chain) = state_and_chain(&reader, standing.before, show)?;
+                Ok(StateAnswer { pdus, auth_chain })
+            })
+            .await
     }
 
     /// The same as ids.
     pub(super) async fn state_ids_answer(&self, origin: &str, room_id: &str, event_id: &str) -> Result<StateIds> {
-        let (reader, before) = self.state_before(origin, room_id, event_id)?;
+        let (reader, _, _, standing) = self.placed_in(origin, room_id, event_id)?;
+        let before = standing.before;
         self.world()
             .blocking(move || {
                 let keys = reader.state(before)?;
@@ -105,24 +117,24 @@ impl Peers {
             .await
     }
 
-    fn state_before(&self, origin: &str, room_id: &str, event_id: &str) -> Result<(RoomReader, Root)> {
-        let (reader, _) = self.shared_with_member(origin, room_id)?;
-        let key = EventKey::of(event_id);
-        let in_room = reader.stored(key)?.is_some_and(|event| event.room() == reader.room());
-        match reader.standing(key)? {
-            Some(standing) if in_room && !standing.is_outlier() => Ok((reader, standing.before)),
-            _ => Err(Error::not_found(format!("The state before {event_id} is not known here."))),
-        }
+    /// An event with a place in a room that `origin` is in, and the room's current state.
+    fn placed_in(&self, origin: &str, room_id: &str, event_id: &str) -> Result<(RoomReader, Root, Pdu, Standing)> {
+        let (reader, head) = self.shared_with_member(origin, room_id)?;
+        let unknown = || Error::not_found(format!("The state before {event_id} is not known here."));
+        let event = self.event_in(&reader, event_id)?;
+        let standing = reader.standing(event.key())?.filter(|standing| !standing.is_outlier()).ok_or_else(unknown)?;
+        Ok((reader, head.root, event, standing))
     }
 
     /// The auth chain of an event.
     pub(super) fn event_auth_answer(&self, origin: &str, room_id: &str, event_id: &str) -> Result<Vec<RawJson>> {
-        let (reader, _) = self.shared_with_member(origin, room_id)?;
+        let (reader, head) = self.shared_with_member(origin, room_id)?;
+        let view = ServerView::new(&reader, origin, head.root);
         let event = self.event_in(&reader, event_id)?;
         let keys = event.auth_events().iter().map(|id| EventKey::of(id)).collect();
         let mut chain = Vec::new();
         for key in with_auth_chain(&reader, keys)? {
-            chain.push(raw(&reader, key)?);
+            chain.push(shown(&view, key)?);
         }
         Ok(chain)
     }
@@ -142,7 +154,8 @@ impl Peers {
         from: &[String],
         limit: usize,
     ) -> Result<Vec<RawJson>> {
-        let (reader, _) = self.shared_with_member(origin, room_id)?;
+        let (reader, head) = self.shared_with_member(origin, room_id)?;
+        let view = ServerView::new(&reader, origin, head.root);
         let mut queue: BTreeSet<(i64, EventKey)> = BTreeSet::new();
         for id in from {
             if let Some(pdu) = reader.pdu(EventKey::of(id))?.filter(|pdu| RoomKey::of(pdu.room_id()) == reader.room()) {
@@ -153,7 +166,7 @@ impl Peers {
         let mut events = Vec::new();
         while events.len() < limit {
             let Some((_, key)) = queue.pop_last() else { break };
-            let Some(event) = visible_to(&reader, origin, key)? else { continue };
+            let Some(event) = placed(&view, &reader, key)? else { continue };
             events.push(RawJson::from_known(event.canonical().to_vec()));
             for prev in event.prev_events() {
                 let prev = EventKey::of(prev);
@@ -174,7 +187,8 @@ impl Peers {
         room_id: &str,
         request: &federation::types::MissingEventsRequest,
     ) -> Result<Vec<RawJson>> {
-        let (reader, _) = self.shared_with_member(origin, room_id)?;
+        let (reader, head) = self.shared_with_member(origin, room_id)?;
+        let view = ServerView::new(&reader, origin, head.root);
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
         let mut seen: BTreeSet<EventKey> =
             request.earliest_events.iter().chain(&request.latest_events).map(|id| EventKey::of(id)).collect();
@@ -189,7 +203,7 @@ impl Peers {
                 if found.len() >= limit || !seen.insert(prev) {
                     continue;
                 }
-                if let Some(event) = visible_to(&reader, origin, prev)?
+                if let Some(event) = placed(&view, &reader, prev)?
                     && event.depth() >= request.min_depth
                 {
                     found.insert(prev, event);
@@ -211,41 +225,63 @@ impl Peers {
         // Which room it is in, the event itself says.
         let stored = self.rooms.reader(RoomKey::of("")).stored_in_any_room(key)?.ok_or_else(missing)?;
         let room_id = self.rooms.room_id(stored.room())?.ok_or_else(missing)?;
-        let (reader, _) = self.shared_with_member(origin, &room_id)?;
-        let outlier = reader.standing(key)?.is_none_or(|standing| standing.is_outlier());
-        if outlier {
-            // State and auth events are not hidden by history visibility.
-            return Ok(RawJson::from_known(stored.canonical_bytes()));
-        }
-        let event = visible_to(&reader, origin, key)?.ok_or_else(missing)?;
+        let (reader, head) = self.shared_with_member(origin, &room_id)?;
+        let event = ServerView::new(&reader, origin, head.root).shown(key)?.ok_or_else(missing)?;
         Ok(RawJson::from_known(event.canonical().to_vec()))
+    }
+
+    /// The event nearest to a time, of those that `origin` may see.
+    pub(super) fn event_at_time_answer(
+        &self,
+        origin: &str,
+        room_id: &str,
+        ts: i64,
+        direction: Direction,
+    ) -> Result<EventAtTime> {
+        let (reader, head) = self.shared_with_member(origin, room_id)?;
+        let view = ServerView::new(&reader, origin, head.root);
+        let may_see = |event: &StoredEvent| match (reader.pdu(event.key())?, reader.standing(event.key())?) {
+            (Some(pdu), Some(standing)) => view.may_see(&pdu, &standing),
+            _ => Ok(false),
+        };
+        let found = timeline::nearest(&reader, ts, direction == Direction::Forwards, may_see)?
+            .ok_or_else(|| Error::not_found("There is no event in that direction."))?;
+        Ok(EventAtTime { event_id: found.event_id().to_owned(), origin_server_ts: found.origin_server_ts() })
     }
 }
 
-/// An event as a server may see it: redacted where history visibility hides it; `None` for what has no place here.
-fn visible_to(reader: &RoomReader, server: &str, key: EventKey) -> Result<Option<Pdu>> {
-    let Some(pdu) = reader.pdu(key)? else { return Ok(None) };
-    let Some(standing) = reader.standing(key)?.filter(|standing| !standing.is_outlier() && !standing.is_rejected())
-    else {
-        return Ok(None);
-    };
-    let whole = server_may_see(reader, server, &standing)? && !is_erased_for(reader, server, pdu.sender(), &standing)?;
-    Ok(Some(if whole { pdu } else { pdu.redacted() }))
+/// An event with a place in the graph, as the server is shown it.
+fn placed(view: &ServerView<'_>, reader: &RoomReader, key: EventKey) -> Result<Option<Pdu>> {
+    match reader.standing(key)? {
+        Some(standing) if !standing.is_outlier() => view.shown(key),
+        _ => Ok(None),
+    }
+}
+
+/// A stored event as the server is shown it.
+fn shown(view: &ServerView<'_>, key: EventKey) -> Result<RawJson> {
+    let event = view.shown(key)?.ok_or_else(|| Error::internal("an event of a state cannot be shown"))?;
+    Ok(RawJson::from_known(event.canonical().to_vec()))
 }
 
 fn raw(reader: &RoomReader, key: EventKey) -> Result<RawJson> {
     Ok(RawJson::from_known(reader.required_stored(key)?.canonical_bytes()))
 }
 
-fn state_and_chain(reader: &RoomReader, root: Root) -> Result<(Vec<RawJson>, Vec<RawJson>)> {
+/// The events of a state and of its auth chain, each as `show` gives it, which is told whether it is of the state.
+fn state_and_chain(
+    reader: &RoomReader,
+    root: Root,
+    show: impl Fn(EventKey, bool) -> Result<RawJson>,
+) -> Result<(Vec<RawJson>, Vec<RawJson>)> {
     let keys = reader.state(root)?;
     let mut state = Vec::with_capacity(keys.len());
     for key in &keys {
-        state.push(raw(reader, *key)?);
+        state.push(show(*key, true)?);
     }
     let mut chain = Vec::new();
     for key in auth_chain(reader, keys)? {
-        chain.push(raw(reader, key)?);
+        chain.push(show(key, false)?);
     }
     Ok((state, chain))
 }

@@ -3,6 +3,7 @@
 use super::Peers;
 use super::fetch::State;
 use super::outliers::{auth_events_of, check_by_auth_events};
+use super::switches::{ReceiptCheck, on};
 use crate::error::{Error, Result};
 use crate::rooms::standing::Fate;
 use crate::rooms::{RoomWriter, reader::room_key};
@@ -147,6 +148,7 @@ pub(super) fn judge(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Resul
     }
     // Check 6: by the current state.
     if before != writer.head.root
+        && on(ReceiptCheck::CurrentState)
         && let Err(refusal) = auth::check(event, &needed(writer, writer.head.root, event)?)
     {
         tracing::info!(event = event.event_id(), %refusal, "soft-failed by the current state");
@@ -166,7 +168,9 @@ fn judge_before(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Op
         return Ok(Some(Fate::Rejected));
     }
     // Check 5: by the state before it.
-    if let Err(refusal) = auth::check(event, &needed(writer, before, event)?) {
+    if on(ReceiptCheck::StateBefore)
+        && let Err(refusal) = auth::check(event, &needed(writer, before, event)?)
+    {
         tracing::info!(event = event.event_id(), %refusal, "rejected by the state before it");
         return Ok(Some(Fate::Rejected));
     }

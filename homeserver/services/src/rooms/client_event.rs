@@ -6,8 +6,7 @@ use super::standing::Standing;
 use super::visibility::Viewer;
 use crate::accounts::filters::EventFormat;
 use crate::error::{Error, Result};
-use crate::tables;
-use state_res::ids::{EventKey, UserKey};
+use state_res::ids::UserKey;
 use std::borrow::Cow;
 use std::io::Write as _;
 
@@ -161,9 +160,10 @@ impl ClientView<'_> {
     }
 
     fn write_redacted_because(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
-        let Some(row) = self.reader.snapshot().get(tables::REDACTIONS, event.key().as_bytes())? else { return Ok(()) };
-        let Ok(key) = <[u8; 16]>::try_from(row.as_ref()) else { return Ok(()) };
-        if let Some(redaction) = self.reader.stored(EventKey::from_bytes(key))? {
+        let Some(head) = self.reader.head()? else { return Ok(()) };
+        let Some(target) = self.reader.pdu(event.key())? else { return Ok(()) };
+        let Some(key) = super::redaction::because(self.reader, head.root, &target)? else { return Ok(()) };
+        if let Some(redaction) = self.reader.stored(key)? {
             out.extend_from_slice(b",\"redacted_because\":");
             redaction.write_client_event(out, self.room_id, None);
         }

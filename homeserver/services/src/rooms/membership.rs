@@ -222,11 +222,6 @@ impl Rooms {
         self.write(room_id, |writer| {
             super::send::require_joined(writer, sender)?;
             self.keep_what_is_set(writer, target, &content)?;
-            let server = names::server_of(target).unwrap_or_default().to_owned();
-            if content.get("membership").and_then(Value::as_str) != Some("invite") && server != self.deps().server_name
-            {
-                writer.also_send_to(&server);
-            }
             writer.send(NewEvent::state(sender, "m.room.member", target, content.clone())).map(|_| ())
         })
         .await

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::tables;
 use serde_json::Value;
 use state_res::ids::{EventKey, RoomKey, UserKey};
+use state_res::room_version::RoomVersion;
 use storage::{Batch, Position, Snapshot, key};
 
 /// A change of a local user's membership, to be written.
@@ -45,6 +46,22 @@ pub struct UserRoom {
     pub event: Option<EventKey>,
     /// `invite_room_state` or `knock_room_state` (JSON array) of a room of which we hold no state.
     pub stripped: Option<String>,
+    /// The version of a room of which we hold no state, where it is known.
+    pub room_version: Option<RoomVersion>,
+}
+
+impl UserRoom {
+    /// The user's own member event in [`Self::stripped`], with its `event_id`.
+    #[must_use]
+    pub fn stripped_member(&self, user_id: &str) -> Option<Value> {
+        let stripped: Vec<Value> = serde_json::from_str(self.stripped.as_deref()?).ok()?;
+        let own = |event: &Value| {
+            event.get("type").and_then(Value::as_str) == Some("m.room.member")
+                && event.get("state_key").and_then(Value::as_str) == Some(user_id)
+        };
+        // The last: what comes from elsewhere stands before what we added.
+        stripped.into_iter().rev().find(own)
+    }
 }
 
 impl UserRoom {
@@ -53,35 +70,36 @@ impl UserRoom {
         if self.membership != Membership::Invite {
             return Ok(None);
         }
-        match (&self.stripped, self.event) {
-            (Some(stripped), _) => {
-                let events: Vec<Value> = serde_json::from_str(stripped).unwrap_or_default();
-                let own = events.iter().find(|event| event["type"] == "m.room.member" && event["state_key"] == user_id);
-                Ok(own.and_then(|event| event["sender"].as_str()).map(str::to_owned))
-            }
-            (None, Some(event)) => Ok(Some(reader.required_stored(event)?.sender())),
-            (None, None) => Ok(None),
+        match self.event {
+            None => Ok(self.stripped_member(user_id).and_then(|event| event["sender"].as_str().map(str::to_owned))),
+            Some(event) => Ok(Some(reader.required_stored(event)?.sender())),
         }
     }
 }
 
 /// Writes the row of a room whose state we hold.
 pub fn write(batch: &mut Batch, change: &Change<'_>) {
-    write_row(batch, change, "");
+    write_row(batch, change, "", None);
 }
 
 /// Writes the row of an invite or knock to a room whose state we do not hold; `stripped` is a JSON array of stripped state
-/// that contains the member event itself.
-pub fn write_remote(batch: &mut Batch, change: &Change<'_>, stripped: &str) {
-    write_row(batch, change, stripped);
+/// that contains the member event itself, as its last element and with its `event_id`.
+pub fn write_remote(batch: &mut Batch, change: &Change<'_>, stripped: &str, version: Option<RoomVersion>) {
+    write_row(batch, change, stripped, version);
 }
 
-fn write_row(batch: &mut Batch, change: &Change<'_>, stripped: &str) {
+fn write_row(batch: &mut Batch, change: &Change<'_>, stripped: &str, version: Option<RoomVersion>) {
     let mut value = vec![change.membership as u8, change.previous.map_or(0, |previous| previous as u8)];
     value.extend_from_slice(&[0; 8]);
     value.extend_from_slice(&change.ordinal.to_be_bytes());
     value.extend_from_slice(change.event.map_or([0; 16], |event| *event.as_bytes()).as_slice());
-    value.extend_from_slice(&key::Writer::new().str(change.room_id).str(stripped).finish());
+    value.extend_from_slice(
+        &key::Writer::new()
+            .str(change.room_id)
+            .str(stripped)
+            .str(version.map_or("", |version| version.as_str()))
+            .finish(),
+    );
     let key = key::Writer::new().id16(change.user.as_bytes()).id16(change.room.as_bytes());
     put_with_position(batch, tables::MEMBERSHIPS, key, value, Some(2));
 }
@@ -91,6 +109,7 @@ fn decode(room: RoomKey, bytes: &[u8]) -> Option<UserRoom> {
     let mut rest = key::Reader::new(bytes.get(28..)?);
     let room_id = rest.str().ok()?.to_string();
     let stripped = rest.str().ok()?.to_string();
+    let room_version = rest.str().ok().and_then(|version| version.parse().ok());
     Some(UserRoom {
         room,
         room_id,
@@ -100,6 +119,7 @@ fn decode(room: RoomKey, bytes: &[u8]) -> Option<UserRoom> {
         ordinal: u16::from_be_bytes(bytes.get(10..12)?.try_into().ok()?),
         event: (event != [0; 16]).then(|| EventKey::from_bytes(event)),
         stripped: (!stripped.is_empty()).then_some(stripped),
+        room_version,
     })
 }
 

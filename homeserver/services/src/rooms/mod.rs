@@ -24,6 +24,7 @@ pub mod record;
 pub mod redaction;
 pub mod relations;
 pub mod send;
+pub mod server_view;
 pub mod standing;
 pub mod sweep;
 pub mod timeline;

@@ -1,13 +1,13 @@
 //! Which events of a room a user may see (client-server API, "Room History Visibility").
 //!
-//! Every path on which an event could leave the server towards a client asks a [`Viewer`]; towards a server, [`server_may_see`].
+//! Every path on which an event could leave the server towards a client asks a [`Viewer`]; towards a server, a
+//! [`super::server_view::ServerView`].
 
 use super::history::HistoryKey;
 use super::reader::{Membership, RoomReader};
 use super::record::StoredEvent;
 use super::standing::Standing;
 use crate::error::Result;
-use crate::names::server_of;
 use parking_lot::Mutex;
 use state_res::ids::{EventKey, UserKey};
 use state_res::tree::Root;
@@ -195,32 +195,4 @@ fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<End>> 
         event = previous;
     }
     Ok(None)
-}
-
-/// Whether a server may see an event's content: world-readable or shared history for every server in the room, otherwise only if
-/// one of its users was joined (or invited, where that suffices) at the event (server-server API, "Backfilling").
-pub fn server_may_see(reader: &RoomReader, server: &str, standing: &Standing) -> Result<bool> {
-    match HistoryVisibility::at(reader, standing.before)? {
-        HistoryVisibility::WorldReadable | HistoryVisibility::Shared => Ok(true),
-        visibility => {
-            for root in [standing.before, standing.after] {
-                for key in reader.state_of_type(root, "m.room.member")? {
-                    let pdu = reader.required(key)?;
-                    if pdu.state_key().and_then(server_of) != Some(server) {
-                        continue;
-                    }
-                    let membership = Membership::of(&pdu);
-                    if membership == Membership::Join
-                        || (visibility == HistoryVisibility::Invited && membership == Membership::Invite)
-                    {
-                        return Ok(true);
-                    }
-                }
-                if standing.before == standing.after {
-                    break;
-                }
-            }
-            Ok(false)
-        }
-    }
 }

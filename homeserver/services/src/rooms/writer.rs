@@ -87,7 +87,7 @@ pub struct RoomWriter<'a> {
     events: Vec<Placed>,
     /// States that the batch refers to.
     roots: BTreeSet<Root>,
-    /// Servers to which our events go, beside those joined before or after.
+    /// Servers to which our events go, beside those joined before or after: those whose users' invites and knocks end.
     extra_destinations: BTreeSet<String>,
     waits: bool,
     /// Events to which a placed one relates.
@@ -173,11 +173,6 @@ impl<'a> RoomWriter<'a> {
     /// The batch, for rows that belong to the same unit of work (a transaction id, an alias).
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
-    }
-
-    /// Also sends this writer's events to `server`.
-    pub fn also_send_to(&mut self, server: &str) {
-        self.extra_destinations.insert(server.to_owned());
     }
 
     /// The event at (type, state key) in the current state.
@@ -310,6 +305,9 @@ impl<'a> RoomWriter<'a> {
     /// went. Accepted events become extremities and are announced.
     pub fn place(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool) -> Result<()> {
         self.know(&pdu, fate == Fate::Rejected)?;
+        if ours && fate == Fate::Accepted {
+            self.tell_target(&pdu, before)?;
+        }
         let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
         if fate == Fate::Accepted {
             self.head.extremities.retain(|one| !pdu.prev_events().contains(&one.event_id));
@@ -322,6 +320,20 @@ impl<'a> RoomWriter<'a> {
         self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours, old: false });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
         self.ordinal = self.ordinal.saturating_add(1);
+        Ok(())
+    }
+
+    /// Where `pdu` ends somebody else's invite or knock, their server has to hear of it, though it need not be in the room.
+    fn tell_target(&mut self, pdu: &Pdu, before: Root) -> Result<()> {
+        let Some(target) = pdu.state_key().filter(|_| pdu.event_type() == "m.room.member") else { return Ok(()) };
+        let Some(server) = crate::names::server_of(target).filter(|server| *server != pdu.sender_server()) else {
+            return Ok(());
+        };
+        let ends = matches!(Membership::of(pdu), Membership::Leave | Membership::Ban);
+        let ended = ends.then(|| self.reader.membership_in(before, target)).transpose()?.flatten();
+        if matches!(ended, Some(Membership::Invite | Membership::Knock)) {
+            self.extra_destinations.insert(server.to_owned());
+        }
         Ok(())
     }
 
@@ -435,17 +447,18 @@ impl<'a> RoomWriter<'a> {
         destinations.remove(&self.deps.server_name);
 
         let (stored, replaced) = self.write_bytes()?;
-        let ours: Vec<(EventKey, u16)> = self
+        let ours: Vec<(EventKey, u16, String)> = self
             .events
             .iter()
             .filter(|placed| placed.ours && placed.fate == Fate::Accepted)
-            .map(|placed| (placed.pdu.key(), placed.ordinal))
+            .map(|placed| (placed.pdu.key(), placed.ordinal, placed.pdu.sender_server().to_owned()))
             .collect();
         if ours.is_empty() {
             destinations.clear();
         }
         for destination in &destinations {
-            for (event, ordinal) in &ours {
+            // Whoever gave us an event to pass on has it.
+            for (event, ordinal, _) in ours.iter().filter(|(_, _, from)| from != destination) {
                 crate::outbox::put_pdu(&mut self.batch, destination, *ordinal, *event);
             }
         }
@@ -492,11 +505,9 @@ impl<'a> RoomWriter<'a> {
         let mut replaced = Vec::new();
         let placed: Vec<(Pdu, Fate)> = self.events.iter().map(|one| (one.pdu.clone(), one.fate)).collect();
         for (pdu, fate) in &placed {
-            let early = match self.reader.snapshot.get(tables::REDACTIONS, pdu.key().as_bytes())? {
-                Some(redaction) => super::redaction::applies(&self.reader, self.head.root, &redaction, pdu)?,
-                None => false,
-            };
-            let stored = if early {
+            // One that arrived before its target.
+            let redaction = super::redaction::effective(&self.reader, self.head.root, pdu)?;
+            let stored = if redaction.is_some() {
                 StoredEvent::encode(room, &pdu.redacted()).marked_redacted()
             } else {
                 StoredEvent::encode(room, pdu)
@@ -505,7 +516,7 @@ impl<'a> RoomWriter<'a> {
             if *fate == Fate::Accepted && pdu.event_type() == "m.room.redaction" {
                 let Some(target) = pdu.redacts() else { continue };
                 let target_key = EventKey::of(target);
-                self.batch.put(tables::REDACTIONS, target_key.as_bytes(), pdu.key().as_bytes());
+                self.batch.put(tables::REDACTIONS, &super::redaction::row(target_key, pdu.key()), b"");
                 let Some(target_pdu) = self.reader.pdu(target_key)? else { continue };
                 if super::redaction::allowed(&self.reader, self.head.root, pdu, &target_pdu)? {
                     bytes.insert(target_key, StoredEvent::encode(room, &target_pdu.redacted()).marked_redacted());
@@ -524,6 +535,7 @@ impl<'a> RoomWriter<'a> {
         let room = self.reader.room;
         let prefix = StateKeyId::type_prefix("m.room.member");
         let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+        let mut newcomers = Vec::new();
         for change in tree::diff(&self.reader, self.root_before, self.head.root)? {
             if !change.key.as_bytes().starts_with(&prefix) {
                 continue;
@@ -553,6 +565,9 @@ impl<'a> RoomWriter<'a> {
                 *counts.entry(server.clone()).or_default() += delta;
             }
             if server == self.deps.server_name {
+                if delta > 0 {
+                    newcomers.push(user_id.clone());
+                }
                 super::memberships::write(
                     &mut self.batch,
                     &super::memberships::Change {
@@ -582,6 +597,9 @@ impl<'a> RoomWriter<'a> {
                 self.batch.put(tables::ROOM_SERVERS, &row, &(count as u32).to_be_bytes());
                 destinations.insert(server);
             }
+        }
+        for user_id in newcomers {
+            crate::keys::introduce(&mut self.batch, &self.reader.snapshot, &user_id, destinations)?;
         }
         Ok(())
     }

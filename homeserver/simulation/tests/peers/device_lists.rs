@@ -1,0 +1,54 @@
+//! Server-server API, "Device Management": servers that a user comes to share a room with hear of the user's devices.
+
+use crate::scene::{BOB, Scene};
+use http::Method;
+use serde_json::{Value, json};
+use simulation::Network;
+use std::time::Duration;
+
+#[test]
+fn servers_that_are_new_to_a_user_hear_of_the_devices_once() {
+    let network = Network::new(31, 1);
+    network
+        .run(async {
+            let scene = Scene::begin(&network, "10").await;
+            let server = scene.server();
+            let dave = server.register("dave").await.unwrap();
+            let me = server.call(Method::GET, "/account/whoami", &dave.token, &Value::Null).await.unwrap();
+            let device = me["device_id"].as_str().unwrap();
+            let keys = json!({ "device_keys": {
+                "user_id": dave.id, "device_id": device, "algorithms": ["m.olm.v1.curve25519-aes-sha2"],
+                "keys": { format!("curve25519:{device}"): "c" }, "signatures": {},
+            } });
+            server.call(Method::POST, "/keys/upload", &dave.token, &keys).await.unwrap();
+            let rooms = [scene.empty_room(json!({})).await, scene.empty_room(json!({})).await];
+            for room in &rooms {
+                scene.peer.join(server.name(), room, BOB).await.unwrap();
+            }
+            let about_dave = || {
+                let edus = scene.peer.received_edus().into_iter();
+                edus.filter(|edu| edu["edu_type"] == "m.device_list_update" && edu["content"]["user_id"] == *dave.id)
+                    .collect::<Vec<_>>()
+            };
+            for room in &rooms {
+                assert!(about_dave().len() <= 1);
+                server.call(Method::POST, &format!("/join/{room}"), &dave.token, &json!({})).await.unwrap();
+                network.wait(Duration::from_secs(10)).await;
+            }
+            let [told] = &about_dave()[..] else { panic!("{:?}", about_dave()) };
+            assert_eq!(told["content"]["device_id"], device);
+            // It refers to an update that the peer does not know, so that the peer has to ask for the list, which is as of that number.
+            assert_eq!(told["content"]["prev_id"], json!([0]));
+            let list = scene.peer.client().user_devices(server.name(), &dave.id).await.unwrap();
+            assert_eq!(json!(list.stream_id), told["content"]["stream_id"]);
+            assert_eq!(list.devices.len(), 1);
+            // What comes next follows it.
+            let mut keys = keys;
+            keys["device_keys"]["keys"]["ed25519:x"] = json!("new");
+            server.call(Method::POST, "/keys/upload", &dave.token, &keys).await.unwrap();
+            network.wait(Duration::from_secs(10)).await;
+            let update = about_dave().pop().unwrap();
+            assert_eq!(update["content"]["prev_id"], json!([told["content"]["stream_id"]]));
+        })
+        .unwrap();
+}

@@ -1,0 +1,139 @@
+//! Joins through another server that break off leave nothing that says who is in the room.
+
+use http::Method;
+use serde_json::{Value, json};
+use services::tables;
+use simulation::{Failure, Network, Peer, PeerRoom, Scripted, Server};
+use state_res::ids::RoomKey;
+use std::{collections::BTreeMap, time::Duration};
+
+/// How many rows of a table a room has.
+fn rows(server: &Server, table: storage::Table, room: &str) -> usize {
+    let snapshot = server.services().unwrap().store.snapshot();
+    snapshot.scan_prefix(table, RoomKey::of(room).as_bytes()).count()
+}
+
+fn intents(server: &Server) -> usize {
+    server.services().unwrap().store.snapshot().scan_prefix(tables::JOINS, &[]).count()
+}
+
+/// A public room of the peer's with `members` joined users, half of them of a server that is not there.
+fn room(peer: &Peer, members: usize) -> PeerRoom {
+    let mut room = PeerRoom {
+        id: "!warren:peer.example".to_owned(),
+        version: "10".parse().unwrap(),
+        state: BTreeMap::new(),
+        tips: Vec::new(),
+        depth: 1,
+    };
+    let host = "@host:peer.example";
+    peer.event(&mut room, host, "m.room.create", Some(""), json!({ "creator": host, "room_version": "10" }));
+    peer.event(&mut room, host, "m.room.member", Some(host), json!({ "membership": "join" }));
+    peer.event(&mut room, host, "m.room.join_rules", Some(""), json!({ "join_rule": "public" }));
+    for n in 0..members {
+        let user = format!("@rabbit{n}:peer.example");
+        peer.event(&mut room, &user, "m.room.member", Some(&user), json!({ "membership": "join" }));
+    }
+    room
+}
+
+/// The peer answers `make_join` and `send_join` for that room; the state it gives lacks what `without` names.
+fn answer_joins(peer: &Peer, room: &PeerRoom, without: &'static str) {
+    let template = {
+        let mut draft = peer.draft(
+            room,
+            "@alice:s0.example",
+            "m.room.member",
+            Some("@alice:s0.example"),
+            json!({ "membership": "join" }),
+        );
+        draft.remove("origin_server_ts");
+        json!({ "room_version": "10", "event": draft })
+    };
+    let events = |without: &str| -> Vec<Value> {
+        let kept = room.state.iter().filter(|((kind, _), _)| kind != without);
+        kept.map(|(_, id)| Value::Object(peer.shown(id).unwrap())).collect()
+    };
+    let joined = json!({ "state": events(without), "auth_chain": events(""), "members_omitted": false });
+    peer.script(move |asked| {
+        let answer = if asked.path.contains("/make_join/") {
+            &template
+        } else if asked.path.contains("/send_join/") {
+            &joined
+        } else {
+            return None;
+        };
+        Some(Scripted { after: Duration::ZERO, answer: Some((200, answer.clone())) })
+    });
+}
+
+#[test]
+fn a_join_that_is_refused_leaves_no_members() {
+    let network = Network::new(61, 1);
+    network
+        .run(async {
+            network.start_all().await.unwrap();
+            let server = network.server(0);
+            let alice = server.register("alice").await.unwrap();
+            let peer = network.peer("peer.example");
+            let room = room(&peer, 20);
+            let path = format!("/join/{}?via=peer.example", room.id);
+            // Without its join rules the room allows no join: only at the last step can that be seen.
+            answer_joins(&peer, &room, "m.room.join_rules");
+            let error = server.call(Method::POST, &path, &alice.token, &json!({})).await.unwrap_err();
+            assert!(matches!(error, Failure::Refused { status, .. } if status == 403), "{error}");
+            for table in [tables::MEMBERS, tables::ROOM_SERVERS, tables::HEAD] {
+                assert_eq!(rows(server, table, &room.id), 0, "{}", table.name);
+            }
+            assert_eq!(intents(server), 0);
+            // Asked again it says the truth.
+            answer_joins(&peer, &room, "");
+            server.call(Method::POST, &path, &alice.token, &json!({})).await.unwrap();
+            assert_eq!(rows(server, tables::MEMBERS, &room.id), 22);
+            assert_eq!(rows(server, tables::ROOM_SERVERS, &room.id), 2);
+            assert_eq!(intents(server), 0);
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_join_that_a_crash_breaks_off_is_undone_or_done() {
+    let (mut undone, mut done) = (0, 0);
+    // The server crashes later and later in the course of the join.
+    for millis in (0..4000).step_by(40) {
+        let network = Network::new(62, 1);
+        network
+            .run(async {
+                network.start_all().await.unwrap();
+                let server = network.server(0);
+                let alice = server.register("alice").await.unwrap();
+                let peer = network.peer("peer.example");
+                let room = room(&peer, 12);
+                answer_joins(&peer, &room, "");
+                // So that there is much time between one batch and the next.
+                server.disk().set_sync_time(Duration::from_millis(100));
+                let path = format!("/join/{}?via=peer.example", room.id);
+                let body = json!({});
+                let join = server.call(Method::POST, &path, &alice.token, &body);
+                let crash = async {
+                    network.wait(Duration::from_millis(millis)).await;
+                    server.crash();
+                };
+                let (joined, ()) = futures::join!(join, crash);
+                server.start().await.unwrap();
+                let members = rows(server, tables::MEMBERS, &room.id);
+                let servers = rows(server, tables::ROOM_SERVERS, &room.id);
+                let is_here = rows(server, tables::HEAD, &room.id) == 1;
+                assert_eq!(intents(server), 0, "after {millis} ms");
+                assert!(is_here || joined.is_err(), "after {millis} ms: an acknowledged join is lost");
+                let expected = if is_here { (14, 2) } else { (0, 0) };
+                assert_eq!((members, servers), expected, "after {millis} ms");
+                *(if is_here { &mut done } else { &mut undone }) += 1;
+            })
+            .unwrap();
+        if done > 5 {
+            break;
+        }
+    }
+    assert!(undone > 5 && done > 0, "{undone} undone, {done} done");
+}

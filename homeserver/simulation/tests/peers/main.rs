@@ -1,0 +1,11 @@
+//! What a server makes of other servers, right and wrong ones: checks on receipt, what they are shown, invites and joins.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod device_lists;
+mod invites;
+mod joins;
+mod outbox;
+mod receipt;
+mod redactions;
+mod scene;
+mod visibility;
