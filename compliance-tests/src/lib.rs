@@ -6,6 +6,7 @@
 //! - [`api`]: one account's view of a homeserver, in raw JSON.
 //! - [`rig`]: processes on loopback: Causeway, a published Synapse, PostgreSQL, real clients, a test certificate authority.
 //! - [`check`]: how a server answers bad input.
+//! - [`peer`], [`event`]: another server, worked by hand, and the events that it makes.
 //! - [`load`]: what a message, a delivery and a sync cost a server.
 
 // These tools live in the real world: real clocks, real processes, real sockets on loopback.
@@ -13,5 +14,7 @@
 
 pub mod api;
 pub mod check;
+pub mod event;
 pub mod load;
+pub mod peer;
 pub mod rig;
