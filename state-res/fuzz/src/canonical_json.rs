@@ -55,8 +55,8 @@ fn has_odd_number(data: &[u8]) -> bool {
     data.windows(2).any(|two| two == b"-0" || two[0].is_ascii_digit() && matches!(two[1], b'.' | b'e' | b'E'))
 }
 
-/// Whether two values are equal, numbers by what they count.
-fn means_the_same(one: &Value, other: &Value) -> bool {
+/// Whether two values are equal, numbers by what they count; serde_json rounds long ones a little wrong.
+pub(super) fn means_the_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => {
             let near = |one: f64, other: f64| (one - other).abs() <= one.abs() * 1e-15;
