@@ -83,8 +83,6 @@ impl PeerAnswers {
             .await
             .ok_or_else(|| Error::invalid_param("The event's signatures do not hold."))?
             .into_event();
-        let lock = self.peers.lock(RoomKey::of(room_id));
-        let _turn = lock.lock().await;
         match self.peers.take(origin, version, event.clone(), true).await? {
             Fate::Accepted => Ok(event),
             Fate::SoftFailed | Fate::Rejected => Err(Error::forbidden("The room does not allow this event.")),
@@ -139,6 +137,7 @@ impl PeerAnswers {
         match edu {
             Edu::Typing(typing) => {
                 if crate::names::server_of(&typing.user_id) != Some(origin)
+                    || self.peers.shared(origin, &typing.room_id).is_err()
                     || !self.is_joined(&typing.room_id, &typing.user_id)?
                 {
                     return Ok(());
@@ -152,6 +151,10 @@ impl PeerAnswers {
             Edu::Receipt(receipts) => {
                 for (room_id, kinds) in receipts.0 {
                     let Some(users) = kinds.get("m.read") else { continue };
+                    // Among other things, the room's access control list may keep the server out.
+                    if self.peers.shared(origin, &room_id).is_err() {
+                        continue;
+                    }
                     for (user_id, receipt) in users.iter().take(MAX_RECEIPTS) {
                         if crate::names::server_of(user_id) != Some(origin) || !self.is_joined(&room_id, user_id)? {
                             continue;
@@ -218,6 +221,12 @@ impl Answers for PeerAnswers {
                 Err(error) => Err(error.message),
                 Ok(_) => self.peers.receive(origin, &room_id, json.as_bytes()).await,
             };
+            if result.is_err()
+                && let Some(why) = self.peers.rooms.deps().store.stopped()
+            {
+                // What is answered per event counts as taken. The whole transaction has to come again.
+                return Err(Error::internal(format!("the store takes no writes: {why}")).into());
+            }
             let result = match result {
                 Ok(()) => PduResult::handled(),
                 Err(because) => {

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const MISSING_AT_A_TIME: u64 = 100;
 /// Most events fetched to fill one gap. Beyond it, the state after the gap is taken from the peer, and clients page back.
 const MAX_GAP: usize = 2_000;
+/// The same, of a server that is not in the room as far as we know: what it says may be news of its join, or made up to keep us busy.
+const MAX_GAP_OF_STRANGERS: usize = 100;
 /// Events of a state fetched one by one; where more are missing, the whole state is asked for.
 const MAX_SINGLE_FETCHES: usize = 30;
 /// Requests for single events at once.
@@ -34,10 +36,20 @@ impl Peers {
         let room_id = event.room_id();
         let reader = self.rooms.reader(RoomKey::of(room_id));
         let Some(head) = reader.head()? else { return Ok(Vec::new()) };
-        let earliest: Vec<String> = head.extremities.iter().map(|one| one.event_id.clone()).collect();
+        // Where no event before it is missing, there is no gap.
+        let mut latest = Vec::new();
+        for prev in event.prev_events() {
+            if !Self::is_placed(&reader, prev)? {
+                latest = vec![event.event_id().to_owned()];
+            }
+        }
+        let is_stranger = !reader.servers()?.iter().any(|server| server == origin);
+        let most = if is_stranger { MAX_GAP_OF_STRANGERS } else { MAX_GAP };
+        // Which events a room has is nothing that strangers learn from us.
+        let earliest: Vec<String> =
+            if is_stranger { Vec::new() } else { head.extremities.iter().map(|one| one.event_id.clone()).collect() };
         let mut found: BTreeMap<EventKey, Pdu> = BTreeMap::new();
-        let mut latest = vec![event.event_id().to_owned()];
-        while !latest.is_empty() && found.len() < MAX_GAP {
+        while !latest.is_empty() && found.len() < most {
             let request = MissingEventsRequest {
                 limit: MISSING_AT_A_TIME,
                 min_depth: 0,

@@ -71,12 +71,22 @@ impl Peers {
             event: RawJson::from_known(invite.canonical().to_vec()),
             invite_room_state: stripped,
         };
-        let signed = self.client.invite(server, &request).await.map_err(|error| remote_error(&error))?;
+        let signed = self.client.invite(server, &request).await.map_err(|error| {
+            let error = remote_error(&error);
+            // What is wrong with a request that we made is no mistake of the client's.
+            if matches!(error.errcode.as_ref(), "M_INVALID_PARAM" | "M_MISSING_PARAM") {
+                return Error::new(502, "M_UNKNOWN", format!("{server} does not take the invite: {}", error.message));
+            }
+            error
+        })?;
         let copy = Pdu::parse(version, signed.as_bytes()).map_err(|error| {
             Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with no valid event: {error}."))
         })?;
         if copy.event_id() != invite.event_id() {
             return Err(Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with another event.")));
+        }
+        if !copy.signatures().any(|(signer, _, _)| signer == server) {
+            return Err(Error::new(502, "M_UNKNOWN", format!("{server} answered the invite without signing it.")));
         }
         let invite = merge_signatures(&invite, &copy).map_err(Error::internal)?;
         self.rooms
@@ -126,6 +136,11 @@ impl Peers {
         if !self.rooms.deps().profiles.exists(&target)? {
             return Err(Error::not_found(format!("There is no user {target} here.")));
         }
+        if self.rooms.is_resident(&request.room_id)? {
+            // Where we are in the room, its server ACL counts.
+            self.shared(origin, &request.room_id)?;
+        }
+        check_room_state(version, &request)?;
         let deps = self.rooms.deps();
         let signed = countersign(&invite, &deps.server_name, &deps.signing_key()).map_err(Error::internal)?;
         // A room that we are in sends the invite to us as well; it changes the room's state then.
@@ -199,6 +214,28 @@ impl Peers {
         let row = memberships::of_user_in(&snapshot, UserKey::of(user_id), RoomKey::of(room_id))?;
         Ok(row.filter(|row| row.event.is_none() && matches!(row.membership, Membership::Invite | Membership::Knock)))
     }
+}
+
+/// From room version 12 on, an invite shows whole events of its room, the create event among them (`PUT /v2/invite`). That one names the room
+/// by its hash, so that the room's version and creators are what the invite says.
+fn check_room_state(version: RoomVersion, request: &InviteRequest) -> Result<()> {
+    if !version.rules().create_event_is_room_id {
+        return Ok(());
+    }
+    let mut has_create = false;
+    for (index, event) in request.invite_room_state.iter().enumerate() {
+        let event = state_res::pdu::Pdu::parse(version, event.as_bytes()).map_err(|error| {
+            Error::invalid_param(format!("invite_room_state[{index}] is no event of room version {version}: {error}."))
+        })?;
+        if event.room_id() != request.room_id {
+            return Err(Error::invalid_param(format!("invite_room_state[{index}] belongs to another room.")));
+        }
+        has_create |= event.is_state_of("m.room.create", "");
+    }
+    if has_create {
+        return Ok(());
+    }
+    Err(Error::invalid_param("invite_room_state lacks the room's m.room.create event."))
 }
 
 /// Whose membership an event is about.

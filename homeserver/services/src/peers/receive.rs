@@ -20,7 +20,8 @@ impl Peers {
     /// Takes an event from `origin`: checks it, fetches what it refers to, and gives it its place.
     ///
     /// # Errors
-    /// A sentence for the transaction's answer: why the event was dropped or rejected.
+    /// A sentence for the transaction's answer: why the event was dropped or rejected. Whether the store still takes writes is for the caller to
+    /// ask.
     pub async fn receive(&self, origin: &str, room_id: &str, json: &[u8]) -> std::result::Result<(), String> {
         let version = self
             .rooms
@@ -40,8 +41,6 @@ impl Peers {
             .await
             .ok_or_else(|| "the event's signatures do not hold".to_owned())?
             .into_event();
-        let lock = self.lock(RoomKey::of(room_id));
-        let _turn = lock.lock().await;
         match self.take(origin, version, event, false).await {
             Ok(Fate::Accepted | Fate::SoftFailed) => Ok(()),
             Ok(Fate::Rejected) => Err("the event is not authorised".to_owned()),
@@ -53,20 +52,32 @@ impl Peers {
     /// sender's server is not in it (yet, or any more).
     pub(super) async fn take(&self, origin: &str, version: RoomVersion, event: Pdu, relay: bool) -> Result<Fate> {
         let room = RoomKey::of(event.room_id());
-        let reader = self.rooms.reader(room);
-        let mut gap = false;
-        for prev in event.prev_events() {
-            gap |= !Self::is_placed(&reader, prev)?;
+        {
+            // What the event refers to may be on its way in at this moment. The lock is never held while another server is asked:
+            // a slow one, or one that means harm, holds up its own events only.
+            let lock = self.lock(room);
+            let _turn = lock.lock().await;
+            if self.is_connected(&event)? {
+                return self.place(origin, version, event, relay).await;
+            }
         }
-        if gap {
-            for missing in self.fill_gap(origin, version, &event).await? {
-                let id = missing.event_id().to_owned();
-                if let Err(error) = self.place(origin, version, missing, false).await {
-                    tracing::info!(event = %id, %error, "an event before a gap could not be placed");
-                }
+        for missing in self.fill_gap(origin, version, &event).await? {
+            let id = missing.event_id().to_owned();
+            if let Err(error) = self.place(origin, version, missing, false).await {
+                tracing::info!(event = %id, %error, "an event before a gap could not be placed");
             }
         }
         self.place(origin, version, event, relay).await
+    }
+
+    /// Whether all that an event refers to is here, so that nobody has to be asked.
+    fn is_connected(&self, event: &Pdu) -> Result<bool> {
+        let reader = self.rooms.reader(RoomKey::of(event.room_id()));
+        let mut connected = !event.prev_events().is_empty();
+        for prev in event.prev_events() {
+            connected &= Self::is_placed(&reader, prev)?;
+        }
+        Ok(connected && auth_events_of(&reader, &HashMap::new(), event)?.is_some())
     }
 
     /// Gives a checked event its place. Where events before it are still missing, the state before it comes from `origin`.
