@@ -1,6 +1,7 @@
 //! What a server makes of other servers, right and wrong ones: checks on receipt, what they are shown, invites and joins.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bounds;
 mod device_lists;
 mod invites;
 mod joins;
