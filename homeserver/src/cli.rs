@@ -23,6 +23,8 @@ pub(crate) enum Command {
     },
     /// Manage accounts, whether the server runs or not.
     User(UserArguments),
+    /// Manage rooms, whether the server runs or not.
+    Room(RoomArguments),
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +105,27 @@ pub(crate) enum UserCommand {
     Deactivate {
         /// The user, as for `create`.
         user: String,
+        #[command(flatten)]
+        common: CommonArguments,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoomArguments {
+    #[command(subcommand)]
+    pub(crate) command: RoomCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoomCommand {
+    /// Delete a room's older events here, and give back the space that they and the room's old states take. The newest event and
+    /// the current state stay; other servers keep what they have.
+    Purge {
+        /// The room's id, such as !abc:example.org.
+        room: String,
+        /// Keep what was sent in so many days before now.
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        keep_days: u32,
         #[command(flatten)]
         common: CommonArguments,
     },

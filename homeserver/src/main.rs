@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Config { command: ConfigCommand::Sample } => print(&config::sample()),
         Command::Config { command: ConfigCommand::Check(arguments) } => check(&arguments),
         Command::User(arguments) => admin::run(&arguments.command),
+        Command::Room(arguments) => admin::run_room(&arguments.command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,7 +46,7 @@ tables! {
     /// Events as received, whole.
     PDUS = 40, Point, "event" => "room, version, event id, offsets, canonical PDU, unsigned";
     /// What we think of an event; changes when a resync teaches us more. By room, so that sweeping one need not read the others.
-    STANDING = 41, Point, "room, event" => "flags, state root before, state root after, history key, (pos, ord)";
+    STANDING = 41, Point, "room, event" => "flags, (pos, ord) or history key, depth, state root before, state root after if it differs";
     /// Order of announcement within a room.
     TIMELINE = 42, Append, "room, pos, ord" => "event, flags";
     /// Order of history within a room, for paging; backfilled events lie between live ones.
@@ -88,9 +88,11 @@ tables! {
     /// The same upwards: which state events cite it.
     CITED_BY = 61, Range, "room, event, citing event" => "";
     /// Where the sweep of a room's nodes stands; whatever refers to nodes of the room names this row.
-    SWEEPS = 62, Range, "room" => "phase, epoch";
+    SWEEPS = 62, Range, "room" => "phase, epoch, where a purge cuts";
     /// Nodes that a sweep found unused and is about to delete.
     CONDEMNED = 63, Range, "room, hash" => "";
+    /// Events that a purge is about to delete.
+    CONDEMNED_EVENTS = 65, Range, "room, event" => "1 if its bytes are to stay";
 
     /// Events of threads, by their place in history.
     THREADS = 64, Range, "room, history key" => "root event, event";

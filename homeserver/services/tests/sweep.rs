@@ -185,7 +185,8 @@ impl Bench {
             Op::Old(at, key) => {
                 let (event, id) = self.any(at);
                 let work = |writer: &mut RoomWriter<'_>| {
-                    let Some(standing) = writer.reader.standing(event)? else { return Ok(()) };
+                    let standing = writer.reader.standing(event)?.filter(|standing| !standing.is_outlier());
+                    let Some(standing) = standing else { return Ok(()) };
                     let state = self.states.lock()[&event].1.clone();
                     self.old_event(writer, &id, key, (standing.after, state))
                 };
@@ -199,6 +200,11 @@ impl Bench {
                 }
                 let entries: Vec<_> = state.clone().into_iter().collect();
                 let work = |writer: &mut RoomWriter<'_>| {
+                    // As when other servers tell a state: its events are there before it is.
+                    let stored = |event: &EventKey| writer.reader.snapshot().contains(tables::PDUS, event.as_bytes());
+                    if !state.values().all(|event| stored(event).unwrap()) {
+                        return Ok(());
+                    }
                     let root = writer.root_of(&entries)?;
                     self.old_event(writer, &id, key.unwrap_or_default(), (root, state.clone()))
                 };
@@ -255,7 +261,9 @@ impl Bench {
         let reader = fresh.reader(RoomKey::of(ROOM));
         let states = self.states.lock();
         let mut roots = BTreeSet::new();
+        let stored = |event: &EventKey| reader.pdu(*event).unwrap().expect("an event that is referred to");
         let mut same = |root: Root, state: &State| {
+            state.values().for_each(|event| drop(stored(event)));
             let found: State = tree::entries(&reader, root).map(Result::unwrap).collect();
             assert_eq!(&found, state);
             roots.insert(root);
@@ -263,6 +271,12 @@ impl Bench {
         for row in reader.snapshot().scan_prefix(tables::STANDING, RoomKey::of(ROOM).as_bytes()) {
             let event = EventKey::from_bytes(row.unwrap().0[16..].try_into().unwrap());
             let standing = reader.standing(event).unwrap().unwrap();
+            for id in stored(&event).auth_events() {
+                stored(&EventKey::of(id));
+            }
+            if standing.is_outlier() {
+                continue;
+            }
             let (before, after) = &states[&event];
             same(standing.before, before);
             same(standing.after, after);
@@ -280,6 +294,7 @@ impl Bench {
     /// After a sweep in peace: exactly the nodes are there that the states in use would have if they were built anew.
     async fn check_swept(&self) {
         let swept = self.rooms.sweep(ROOM).await.unwrap();
+        assert_eq!((swept.events, swept.outliers), (0, 0));
         let snapshot = self.rooms.deps().store.snapshot();
         let reader = self.rooms.reader(RoomKey::of(ROOM));
         let mut expected = MemoryNodes::default();
@@ -296,6 +311,7 @@ impl Bench {
         assert_eq!(found, expected.iter().map(|(hash, _)| *hash).collect());
         assert_eq!(swept.kept, found.len() as u64);
         assert_eq!(snapshot.scan_prefix(tables::CONDEMNED, b"").count(), 0);
+        assert_eq!(snapshot.scan_prefix(tables::CONDEMNED_EVENTS, b"").count(), 0);
     }
 }
 
@@ -322,8 +338,8 @@ async fn a_sweep_ends_the_epoch() {
     }
 }
 
-/// Writers, each in a task of its own, and a sweeper that never rests.
-async fn together(world: World, store: Store, writers: Vec<Vec<Op>>) {
+/// Writers, each in a task of its own, and a sweeper that never rests. With `purging` it also purges all history but the newest event.
+async fn together(world: World, store: Store, writers: Vec<Vec<Op>>, purging: bool) {
     let bench = Arc::new(Bench::new(world.clone(), store).await);
     let done = Arc::new(AtomicBool::new(false));
     let sweeper = {
@@ -333,7 +349,12 @@ async fn together(world: World, store: Store, writers: Vec<Vec<Op>>) {
             // Each begins by reading everything, and fails where something lacks.
             while !done.load(Ordering::Relaxed) {
                 clock.sleep(Duration::from_millis(1)).await;
-                deleted += bench.rooms.sweep_in_steps(ROOM, SMALL_STEP).await.unwrap().deleted;
+                let swept = if purging {
+                    bench.rooms.purge_in_steps(ROOM, i64::MAX, SMALL_STEP).await
+                } else {
+                    bench.rooms.sweep_in_steps(ROOM, SMALL_STEP).await
+                };
+                deleted += swept.unwrap().deleted;
             }
             deleted
         })
@@ -344,7 +365,11 @@ async fn together(world: World, store: Store, writers: Vec<Vec<Op>>) {
             let bench = bench.clone();
             world.spawn("racer", async move {
                 for op in ops {
-                    bench.run(op).await.unwrap();
+                    match bench.run(op).await {
+                        // What it would build on is just being purged.
+                        Err(error) if purging && error.status == 503 => {}
+                        result => result.unwrap(),
+                    }
                 }
             })
         })
@@ -373,7 +398,7 @@ proptest! {
         runtime().block_on(async {
             let world = world();
             let store = Store::open_memory(&tables::SCHEMA, world.clone(), Faults::none());
-            together(world, store, writers).await;
+            together(world, store, writers, false).await;
         });
     }
 
@@ -385,7 +410,18 @@ proptest! {
         let disk = Faults::none();
         disk.set_sync_time(Duration::from_millis(1));
         let store = Store::open_memory(&tables::SCHEMA, world.clone(), disk);
-        simulation.run(together(world, store, writers)).unwrap();
+        simulation.run(together(world, store, writers, false)).unwrap();
+    }
+
+    /// Purges, with writers who go on from what is being purged.
+    #[test]
+    fn purges_beside_writers_in_a_simulation(seed in any::<u64>(), writers in writers()) {
+        let simulation = Simulation::new(seed);
+        let world = simulation.host(SERVER).world();
+        let disk = Faults::none();
+        disk.set_sync_time(Duration::from_millis(1));
+        let store = Store::open_memory(&tables::SCHEMA, world.clone(), disk);
+        simulation.run(together(world, store, writers, true)).unwrap();
     }
 
     /// A sweep that is cut off anywhere, with writers between the restart and the sweep that goes on.
@@ -430,7 +466,85 @@ proptest! {
             let options = Options { sync: false, ..Options::default() };
             let world = world();
             let store = Store::open_rocksdb(folder.path(), &tables::SCHEMA, world.clone(), options).unwrap();
-            together(world, store, writers).await;
+            together(world, store, writers, false).await;
         });
     }
+}
+
+/// On disk, with everything between: what was sent before the cut is gone, with the states that only it had; what stays is whole; and
+/// the space comes back.
+#[test]
+fn purging_gives_space_back() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { sync: false, ..Options::default() };
+        let world = world();
+        let store = Store::open_rocksdb(folder.path(), &tables::SCHEMA, world.clone(), options).unwrap();
+        let bench = Bench::new(world.clone(), store.clone()).await;
+        for nth in 0..600_u32 {
+            bench
+                .run(if nth % 3 == 0 { Op::Message } else { Op::Set((nth % 4) as u8, (nth % 40) as u8) })
+                .await
+                .unwrap();
+        }
+        world.sleep(Duration::from_millis(20)).await;
+        let cut = world.now().millis() as i64;
+        let before: Vec<EventKey> = bench.made.lock().iter().map(|(event, _)| *event).collect();
+        world.sleep(Duration::from_millis(20)).await;
+        for nth in 0..30_u8 {
+            bench.run(if nth % 3 == 0 { Op::Message } else { Op::Set(nth % 4, nth) }).await.unwrap();
+        }
+        let room = RoomKey::of(ROOM);
+        let count = |table| store.snapshot().scan_prefix(table, room.as_bytes()).count();
+        let size = async || {
+            let mut bytes = 0;
+            for table in [tables::PDUS, tables::NODES, tables::STANDING] {
+                store.compact(table).await.unwrap();
+                bytes += store.disk_bytes(table);
+            }
+            bytes
+        };
+        let (nodes, bytes) = (count(tables::NODES), size().await);
+
+        let reader = bench.rooms.reader(room);
+        let needed: BTreeSet<EventKey> = {
+            let oldest = bench.made.lock()[before.len()].0;
+            let mut open = reader.state(reader.standing(oldest).unwrap().unwrap().before).unwrap();
+            let mut needed: BTreeSet<EventKey> = BTreeSet::new();
+            while let Some(event) = open.pop() {
+                if needed.insert(event) {
+                    open.extend(reader.pdu(event).unwrap().unwrap().auth_events().iter().map(|id| EventKey::of(id)));
+                }
+            }
+            needed
+        };
+        // As long as somebody reads the past, it takes its space.
+        drop(reader);
+        let purged = bench.rooms.purge_history(ROOM, cut).await.unwrap();
+        assert_eq!(purged.outliers as usize, needed.len());
+        assert_eq!((purged.events + purged.outliers) as usize, before.len());
+        bench.check();
+        bench.check_swept().await;
+
+        let fresh = rooms(world.clone(), store.clone());
+        let reader = fresh.reader(room);
+        for event in before {
+            assert_eq!(reader.pdu(event).unwrap().is_some(), needed.contains(&event));
+            assert!(reader.standing(event).unwrap().is_none_or(|standing| standing.is_outlier()));
+        }
+        let (oldest, _) = bench.made.lock()[purged.events as usize + purged.outliers as usize].clone();
+        assert!(services::rooms::timeline::has_gap_before(&reader, oldest).unwrap());
+        assert_eq!((count(tables::TIMELINE), count(tables::HISTORY)), (30, 30));
+        assert!(count(tables::NODES) * 4 < nodes, "{} of {nodes} nodes are left", count(tables::NODES));
+        let left = size().await;
+        assert!(left * 3 < bytes, "{left} of {bytes} bytes are left on disk");
+        // The room lives on, and a second purge takes what the first had to keep.
+        for key in 0..40 {
+            bench.run(Op::Set(0, key)).await.unwrap();
+        }
+        let again = bench.rooms.purge_history(ROOM, i64::MAX).await.unwrap();
+        assert!(again.events > 40, "{again:?}");
+        bench.check();
+        bench.check_swept().await;
+    });
 }

@@ -3,7 +3,7 @@
 use super::operate::operate;
 use super::password;
 use super::protocol::{Answer, Request, SocketPath};
-use crate::cli::{CommonArguments, UserCommand};
+use crate::cli::{CommonArguments, RoomCommand, UserCommand};
 use crate::config::{Loaded, check};
 use crate::data_dir::DataDir;
 use crate::start;
@@ -23,12 +23,26 @@ pub(crate) fn run(command: &UserCommand) -> anyhow::Result<()> {
         UserCommand::Create { .. } => DataDir::create(&loaded.settings)?,
         _ => DataDir::open(&loaded.settings)?,
     };
-    let request = request(command)?;
-    let answers = match connect(&data_dir)? {
-        Some(stream) => ask(stream, &request)?,
-        None => alone(&loaded, &data_dir, request)?,
-    };
+    let answers = carry_out(&loaded, &data_dir, request(command)?)?;
     print(answers, matches!(command, UserCommand::List { json: true, .. }))
+}
+
+/// Carries a command about rooms out and prints what came of it.
+///
+/// # Errors
+/// Why it was refused or failed.
+pub(crate) fn run_room(command: &RoomCommand) -> anyhow::Result<()> {
+    let RoomCommand::Purge { room, keep_days, common } = command;
+    let loaded = common.load()?;
+    let data_dir = DataDir::open(&loaded.settings)?;
+    print(carry_out(&loaded, &data_dir, Request::PurgeRoom { room: room.clone(), keep_days: *keep_days })?, false)
+}
+
+fn carry_out(loaded: &Loaded, data_dir: &DataDir, request: Request) -> anyhow::Result<Vec<Answer>> {
+    match connect(data_dir)? {
+        Some(stream) => ask(stream, &request),
+        None => alone(loaded, data_dir, request),
+    }
 }
 
 fn common(command: &UserCommand) -> &CommonArguments {

@@ -1,4 +1,4 @@
-//! `causeway user …`: the same requests beside a running server, through a socket in the data directory, and without one,
+//! `causeway user …` and `causeway room …`: the same requests beside a running server, through a socket in the data directory, and without one,
 //! on the store itself.
 
 mod client;
@@ -7,5 +7,5 @@ mod password;
 mod protocol;
 mod socket;
 
-pub(crate) use client::run;
+pub(crate) use client::{run, run_room};
 pub(crate) use socket::Socket;

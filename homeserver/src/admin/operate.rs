@@ -1,7 +1,10 @@
 //! Carrying requests out on the services.
 
 use super::protocol::{Account, Answer, Request};
-use services::{Error, Result, Services};
+use services::{Error, Result, Services, tables};
+
+/// Milliseconds of a day.
+const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// Carries a request out. The last answer is always `done` or `error`.
 pub(super) async fn operate(services: &Services, request: Request) -> Vec<Answer> {
@@ -38,6 +41,17 @@ async fn attempt(services: &Services, request: Request) -> Result<Vec<Answer>> {
         Request::Deactivate { user } => {
             services.deactivate(&user, false).await?;
             done(format!("{user} is deactivated."))
+        }
+        Request::PurgeRoom { room, keep_days } => {
+            let before = services.world.now().millis() as i64 - i64::from(keep_days) * DAY;
+            let purged = services.rooms.purge_history(&room, before).await?;
+            for table in [tables::PDUS, tables::STANDING, tables::NODES] {
+                services.store.compact(table).await?;
+            }
+            done(format!(
+                "{} events and {} nodes of old states are deleted; {} events stay because the room's state needs them.",
+                purged.events, purged.deleted, purged.outliers
+            ))
         }
     }
 }

@@ -42,6 +42,13 @@ pub(super) enum Request {
         /// Localpart or whole id.
         user: String,
     },
+    /// Delete a room's older events.
+    PurgeRoom {
+        /// The room's id.
+        room: String,
+        /// Keep what was sent in so many days before now.
+        keep_days: u32,
+    },
 }
 
 /// One line of the answer.

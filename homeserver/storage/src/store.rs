@@ -14,8 +14,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    Batch, Class, Faults, Leases, Log, Options, Outcome, Position, Schema, Snapshot, StorageError, Subscription, Topic,
-    VolatileFeed,
+    Batch, Class, Faults, Leases, Log, Options, Outcome, Position, Schema, Snapshot, StorageError, Subscription, Table,
+    Topic, VolatileFeed,
     commit::{Committer, TAIL_SYNC},
     engine::{Engine, memory::MemoryEngine, rocks::RocksEngine},
     feed::Feed,
@@ -286,6 +286,23 @@ impl Store {
             syncs: counters.syncs.load(Ordering::Relaxed),
             conflicts: counters.conflicts.load(Ordering::Relaxed),
         }
+    }
+
+    /// Gives the disk space back that deleted and overwritten rows of a table still take. The engine does the same by and by; this
+    /// takes long, reads and writes the whole table, and holds up nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Engine`] if the disk fails.
+    pub async fn compact(&self, table: Table) -> Result<(), StorageError> {
+        let shared = self.inner.shared.clone();
+        let work = move || shared.engine.compact(table.access, &[table.id], &[table.id + 1]);
+        self.inner.world.blocking(work).await
+    }
+
+    /// About how many bytes a table takes on disk, what is still only in the write-ahead log and in memory not counted.
+    pub fn disk_bytes(&self, table: Table) -> u64 {
+        self.inner.shared.engine.disk_bytes(table.access, &[table.id], &[table.id + 1])
     }
 
     /// The leases in this store.

@@ -2,7 +2,7 @@
 
 use super::{
     Entry, NodeHash, Nodes, Root, TreeError,
-    node::{Branch, Node, Prefix},
+    node::{Branch, FANOUT, Node, Prefix},
     read::Entries,
 };
 use crate::ids::{EventKey, StateKeyId};
@@ -40,7 +40,7 @@ struct Loaded {
     node: Node,
 }
 
-/// Recursion goes down with the prefix, so never deeper than a key has nibbles.
+/// Recursion goes down with the prefix, so never deeper than a key has digits.
 impl<N: Nodes + ?Sized> Diff<'_, N> {
     fn subtrees(
         &mut self,
@@ -74,8 +74,8 @@ impl<N: Nodes + ?Sized> Diff<'_, N> {
                 if left_hash == right_hash {
                     Ok(())
                 } else if left.prefix.len() == right.prefix.len() {
-                    for nibble in 0..16 {
-                        self.subtrees(left.child(nibble), right.child(nibble), left.prefix.child(nibble))?;
+                    for digit in 0..FANOUT {
+                        self.subtrees(left.child(digit), right.child(digit), left.prefix.child(digit))?;
                     }
                     Ok(())
                 } else if left.prefix.len() < right.prefix.len() {
@@ -93,12 +93,12 @@ impl<N: Nodes + ?Sized> Diff<'_, N> {
     /// The whole of `longer`, a branch, lies below one child of `shorter`, which is on side `side`.
     fn below_branch(&mut self, shorter: &Branch, longer: Loaded, side: Side) -> Result<(), TreeError<N::Error>> {
         let Node::Branch(branch) = &longer.node else { return Ok(()) };
-        let towards = branch.prefix.nibble(shorter.prefix.len());
+        let towards = branch.prefix.digit(shorter.prefix.len());
         let mut longer = Some(longer);
-        for nibble in 0..16 {
-            let expected = shorter.prefix.child(nibble);
-            let child = shorter.child(nibble);
-            let other = if nibble == towards { longer.take() } else { None };
+        for digit in 0..FANOUT {
+            let expected = shorter.prefix.child(digit);
+            let child = shorter.child(digit);
+            let other = if digit == towards { longer.take() } else { None };
             if other.as_ref().map(|loaded| loaded.hash) == child {
                 continue;
             }

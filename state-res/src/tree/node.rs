@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! leaf    n (1..=LEAF_MAX) | p | p bytes that all keys begin with | n × (rest of the key, 16 - p bytes | event, 16)
-//! branch  0x80 + number of prefix nibbles (0..=31) | prefix, two nibbles a byte, padded with 0
-//!         | which children there are, 16 bits, most significant byte first, bit i for nibble i
-//!         | number of entries below, LEB128 | one node hash of 16 bytes for each child, by nibble
+//! branch  0x80 + number of prefix digits (0..=63) | prefix, four digits a byte, padded with 0
+//!         | which children there are, 8 bits, bit i for digit i | number of entries below, LEB128
+//!         | one node hash of 16 bytes for each child, by digit
 //! ```
 //!
 //! Both kinds carry their whole prefix from the top of the tree, so that a node means the same wherever it is found,
@@ -15,8 +15,13 @@ use smallvec::SmallVec;
 use super::{Entry, LEAF_MAX, NodeHash, Nodes, TreeError};
 use crate::ids::{EventKey, StateKeyId};
 
-/// Nibbles in a key.
-const KEY_NIBBLES: u8 = 32;
+/// The most children of a branch: how many values a digit has.
+pub(super) const FANOUT: u8 = 1 << DIGIT_BITS;
+const DIGIT_BITS: u8 = 2;
+/// Digits in a byte of a key.
+pub(super) const BYTE_DIGITS: u8 = 8 / DIGIT_BITS;
+/// Digits in a key.
+const KEY_DIGITS: u8 = KEY_LEN as u8 * BYTE_DIGITS;
 const BRANCH: u8 = 0x80;
 const HASH_LEN: usize = 16;
 const KEY_LEN: usize = 16;
@@ -24,7 +29,7 @@ const EVENT_LEN: usize = 16;
 /// The longest LEB128 form of an entry count that is accepted (35 bits hold any `u32`).
 const COUNT_LEN_MAX: usize = 5;
 
-/// The first nibbles of a key: how many, and what they are. The rest of `bytes` is zero.
+/// The first digits of a key: how many, and what they are. The rest of `bytes` is zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Prefix {
     bytes: [u8; KEY_LEN],
@@ -36,24 +41,25 @@ impl Prefix {
 
     /// The longest prefix that both keys share.
     pub(super) fn common(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> Self {
-        Prefix::of(a, common_nibbles(a, b))
+        Prefix::of(a, common_digits(a, b))
     }
 
-    /// The first `len` nibbles of `key`.
+    /// The first `len` digits of `key`.
     pub(super) fn of(key: &[u8; KEY_LEN], len: u8) -> Self {
-        let len = len.min(KEY_NIBBLES);
+        let len = len.min(KEY_DIGITS);
         let mut bytes = [0; KEY_LEN];
-        let whole = usize::from(len / 2);
+        let whole = usize::from(len / BYTE_DIGITS);
         bytes[..whole].copy_from_slice(&key[..whole]);
-        if len % 2 == 1 {
-            bytes[whole] = key[whole] & 0xf0;
+        let rest = len % BYTE_DIGITS;
+        if rest > 0 {
+            bytes[whole] = key[whole] & !(0xff >> (rest * DIGIT_BITS));
         }
         Prefix { bytes, len }
     }
 
     /// This prefix cut to what `key` shares with it.
     pub(super) fn common_with(&self, key: &[u8; KEY_LEN]) -> Self {
-        Prefix::of(&self.bytes, common_nibbles(&self.bytes, key).min(self.len))
+        Prefix::of(&self.bytes, common_digits(&self.bytes, key).min(self.len))
     }
 
     pub(super) fn len(&self) -> u8 {
@@ -62,12 +68,12 @@ impl Prefix {
 
     /// Whether `key` begins with this prefix.
     pub(super) fn matches(&self, key: &[u8; KEY_LEN]) -> bool {
-        common_nibbles(&self.bytes, key) >= self.len
+        common_digits(&self.bytes, key) >= self.len
     }
 
     /// Whether one of the two begins with the other.
     pub(super) fn agrees_with(&self, other: &Prefix) -> bool {
-        common_nibbles(&self.bytes, &other.bytes) >= self.len.min(other.len)
+        common_digits(&self.bytes, &other.bytes) >= self.len.min(other.len)
     }
 
     /// Whether this prefix begins with the whole of `other`.
@@ -75,30 +81,33 @@ impl Prefix {
         self.len >= other.len && self.agrees_with(other)
     }
 
-    /// The nibble at position `at`, which must be inside the prefix.
-    pub(super) fn nibble(&self, at: u8) -> u8 {
-        nibble(&self.bytes, at)
+    /// The digit at position `at`, which must be inside the prefix.
+    pub(super) fn digit(&self, at: u8) -> u8 {
+        digit(&self.bytes, at)
     }
 
-    /// This prefix and one more nibble.
-    pub(super) fn child(&self, nibble: u8) -> Self {
+    /// This prefix and one more digit.
+    pub(super) fn child(&self, digit: u8) -> Self {
         let mut child = *self;
-        let byte = usize::from(self.len / 2);
-        child.bytes[byte] |= if self.len.is_multiple_of(2) { nibble << 4 } else { nibble & 0xf };
+        child.bytes[usize::from(self.len / BYTE_DIGITS)] |= digit << shift(self.len);
         child.len += 1;
         child
     }
 }
 
-/// The nibble of a key at a position below 32.
-pub(super) fn nibble(key: &[u8; KEY_LEN], at: u8) -> u8 {
-    let byte = key[usize::from(at / 2)];
-    if at.is_multiple_of(2) { byte >> 4 } else { byte & 0xf }
+/// The digit of a key at a position in it.
+pub(super) fn digit(key: &[u8; KEY_LEN], at: u8) -> u8 {
+    (key[usize::from(at / BYTE_DIGITS)] >> shift(at)) & (FANOUT - 1)
 }
 
-fn common_nibbles(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> u8 {
+/// How far from the end of its byte the digit at this position lies.
+fn shift(at: u8) -> u8 {
+    8 - DIGIT_BITS * (at % BYTE_DIGITS + 1)
+}
+
+fn common_digits(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> u8 {
     let differing = u128::from_be_bytes(*a) ^ u128::from_be_bytes(*b);
-    (differing.leading_zeros() / 4) as u8
+    (differing.leading_zeros() / u32::from(DIGIT_BITS)) as u8
 }
 
 /// A node, decoded.
@@ -116,23 +125,23 @@ pub(super) struct Branch {
     /// How many entries there are below. It tells, without reading the children, when a removal leaves so few that
     /// they must become one leaf.
     pub(super) count: u32,
-    bitmap: u16,
-    pub(super) children: SmallVec<[NodeHash; 16]>,
+    bitmap: u8,
+    pub(super) children: SmallVec<[NodeHash; FANOUT as usize]>,
 }
 
 impl Branch {
-    /// A branch with these children, by ascending nibble.
+    /// A branch with these children, by ascending digit.
     pub(super) fn new(prefix: Prefix, count: u32, children: impl IntoIterator<Item = (u8, NodeHash)>) -> Self {
         let mut branch = Branch { prefix, count, bitmap: 0, children: SmallVec::new() };
-        for (nibble, hash) in children {
-            branch.bitmap |= 1 << nibble;
+        for (digit, hash) in children {
+            branch.bitmap |= 1 << digit;
             branch.children.push(hash);
         }
         branch
     }
 
-    pub(super) fn child(&self, nibble: u8) -> Option<NodeHash> {
-        let bit = 1u16 << nibble;
+    pub(super) fn child(&self, digit: u8) -> Option<NodeHash> {
+        let bit = 1 << digit;
         if self.bitmap & bit == 0 {
             return None;
         }
@@ -140,17 +149,17 @@ impl Branch {
         self.children.get(before).copied()
     }
 
-    /// The children, by ascending nibble.
+    /// The children, by ascending digit.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u8, NodeHash)> + '_ {
-        (0..16u8).filter(|nibble| self.bitmap & (1 << nibble) != 0).zip(self.children.iter().copied())
+        (0..FANOUT).filter(|digit| self.bitmap & (1 << digit) != 0).zip(self.children.iter().copied())
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let prefix_bytes = usize::from(self.prefix.len.div_ceil(2));
-        let mut out = Vec::with_capacity(1 + prefix_bytes + 2 + COUNT_LEN_MAX + HASH_LEN * self.children.len());
+        let prefix_bytes = usize::from(self.prefix.len.div_ceil(BYTE_DIGITS));
+        let mut out = Vec::with_capacity(1 + prefix_bytes + 1 + COUNT_LEN_MAX + HASH_LEN * self.children.len());
         out.push(BRANCH | self.prefix.len);
         out.extend_from_slice(&self.prefix.bytes[..prefix_bytes]);
-        out.extend_from_slice(&self.bitmap.to_be_bytes());
+        out.push(self.bitmap);
         let mut count = self.count;
         while count >= 0x80 {
             out.push((count as u8) | 0x80);
@@ -166,18 +175,20 @@ impl Branch {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (&first, rest) = bytes.split_first()?;
         let len = first & !BRANCH;
-        if len >= KEY_NIBBLES {
+        if len >= KEY_DIGITS {
             return None;
         }
-        let (packed, rest) = rest.split_at_checked(usize::from(len.div_ceil(2)))?;
+        let (packed, rest) = rest.split_at_checked(usize::from(len.div_ceil(BYTE_DIGITS)))?;
         let mut padded = [0; KEY_LEN];
         padded[..packed.len()].copy_from_slice(packed);
         let prefix = Prefix::of(&padded, len);
         if prefix.bytes != padded {
             return None;
         }
-        let (bitmap, mut rest) = rest.split_first_chunk::<2>()?;
-        let bitmap = u16::from_be_bytes(*bitmap);
+        let (&bitmap, mut rest) = rest.split_first()?;
+        if bitmap >> FANOUT != 0 {
+            return None;
+        }
         let mut count = 0u64;
         for position in 0.. {
             let (&byte, after) = rest.split_first()?;
@@ -240,7 +251,7 @@ impl Node {
 /// The bytes of a leaf with these entries: at least one, at most [`LEAF_MAX`], by ascending key.
 pub(super) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
     let shared = match entries {
-        [first, .., last] => usize::from(common_nibbles(first.0.as_bytes(), last.0.as_bytes()) / 2),
+        [first, .., last] => usize::from(common_digits(first.0.as_bytes(), last.0.as_bytes()) / BYTE_DIGITS),
         _ => KEY_LEN,
     };
     let mut out = Vec::with_capacity(2 + shared + entries.len() * (KEY_LEN - shared + EVENT_LEN));

@@ -2,7 +2,7 @@
 
 use super::{
     Entry, NodeHash, Nodes, Root, TreeError,
-    node::{Leaf, Node, Prefix, nibble},
+    node::{BYTE_DIGITS, Leaf, Node, Prefix, digit},
 };
 use crate::ids::{EventKey, StateKeyId};
 
@@ -23,7 +23,7 @@ pub fn get<N: Nodes + ?Sized>(nodes: &N, root: Root, key: StateKeyId) -> Result<
                 if !branch.prefix.matches(key.as_bytes()) {
                     return Ok(None);
                 }
-                let next = nibble(key.as_bytes(), branch.prefix.len());
+                let next = digit(key.as_bytes(), branch.prefix.len());
                 let Some(child) = branch.child(next) else { return Ok(None) };
                 hash = child;
                 expected = branch.prefix.child(next);
@@ -54,7 +54,7 @@ pub fn entries_of_type<'a, N: Nodes + ?Sized>(nodes: &'a N, root: Root, event_ty
     let type_prefix = StateKeyId::type_prefix(event_type);
     let mut key = [0; 16];
     key[..type_prefix.len()].copy_from_slice(&type_prefix);
-    Entries::new(nodes, root, Prefix::of(&key, 2 * type_prefix.len() as u8))
+    Entries::new(nodes, root, Prefix::of(&key, BYTE_DIGITS * type_prefix.len() as u8))
 }
 
 /// An iterator over entries of a state, by ascending key. See [`entries`] and [`entries_of_type`].
@@ -93,8 +93,8 @@ impl<N: Nodes + ?Sized> Iterator for Entries<'_, N> {
                 Ok(Node::Leaf(leaf)) => self.leaf = leaf.into_iter(),
                 Ok(Node::Branch(branch)) => {
                     let first = self.stack.len();
-                    for (nibble, child) in branch.iter() {
-                        let prefix = branch.prefix.child(nibble);
+                    for (digit, child) in branch.iter() {
+                        let prefix = branch.prefix.child(digit);
                         if prefix.agrees_with(&self.wanted) {
                             self.stack.push((child, prefix));
                         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Entry, LEAF_MAX, NodeHash, Nodes, Root, TreeError,
-    node::{Branch, Node, Prefix, encode_leaf, nibble},
+    node::{Branch, FANOUT, Node, Prefix, digit, encode_leaf},
 };
 use crate::ids::{EventKey, StateKeyId};
 
@@ -95,7 +95,7 @@ enum Child {
     Changed { subtree: Subtree, was: Option<NodeHash> },
 }
 
-/// Recursion goes down with the prefix, so never deeper than a key has nibbles.
+/// Recursion goes down with the prefix, so never deeper than a key has digits.
 impl<N: Nodes + ?Sized> Writer<'_, N> {
     fn update(
         &mut self,
@@ -137,9 +137,9 @@ impl<N: Nodes + ?Sized> Writer<'_, N> {
         if prefix.len() < branch.prefix.len() {
             return self.split_above(hash, branch, prefix, &relevant);
         }
-        let mut children: Vec<(u8, Child)> = Vec::with_capacity(16);
+        let mut children: Vec<(u8, Child)> = Vec::with_capacity(usize::from(FANOUT));
         let mut total = u64::from(branch.count);
-        for at in 0..16 {
+        for at in 0..FANOUT {
             let group = group(&relevant, prefix.len(), at);
             let child = branch.child(at);
             match child {
@@ -171,11 +171,11 @@ impl<N: Nodes + ?Sized> Writer<'_, N> {
         prefix: Prefix,
         changes: &[Change],
     ) -> Result<Subtree, TreeError<N::Error>> {
-        let towards = branch.prefix.nibble(prefix.len());
+        let towards = branch.prefix.digit(prefix.len());
         let mut branch = Some(branch);
-        let mut children: Vec<(u8, Child)> = Vec::with_capacity(16);
+        let mut children: Vec<(u8, Child)> = Vec::with_capacity(usize::from(FANOUT));
         let mut total = 0;
-        for at in 0..16 {
+        for at in 0..FANOUT {
             let group = group(changes, prefix.len(), at);
             let subtree = match branch.take_if(|_| at == towards) {
                 Some(below) => self.update_branch(hash, below, group)?,
@@ -241,8 +241,8 @@ impl<N: Nodes + ?Sized> Writer<'_, N> {
             return Subtree::Leaf(entries.to_vec());
         }
         let prefix = Prefix::common(first.as_bytes(), last.as_bytes());
-        let mut children = Vec::with_capacity(16);
-        for at in 0..16 {
+        let mut children = Vec::with_capacity(usize::from(FANOUT));
+        for at in 0..FANOUT {
             let subtree = self.build(group(entries, prefix.len(), at));
             children.extend(self.seal(subtree, None).map(|hash| (at, hash)));
         }
@@ -276,10 +276,10 @@ fn inserts(changes: &[Change]) -> Vec<Entry> {
     changes.iter().filter_map(|(key, event)| event.map(|event| (*key, event))).collect()
 }
 
-/// The part of a list, sorted by key and alike in the nibbles before `position`, that has `nibble` there.
+/// The part of a list, sorted by key and alike in the digits before `position`, that has `digit` there.
 fn group<T>(sorted: &[(StateKeyId, T)], position: u8, at: u8) -> &[(StateKeyId, T)] {
-    let start = sorted.partition_point(|(key, _)| nibble(key.as_bytes(), position) < at);
+    let start = sorted.partition_point(|(key, _)| digit(key.as_bytes(), position) < at);
     let rest = &sorted[start..];
-    let end = rest.partition_point(|(key, _)| nibble(key.as_bytes(), position) == at);
+    let end = rest.partition_point(|(key, _)| digit(key.as_bytes(), position) == at);
     &rest[..end]
 }

@@ -19,7 +19,7 @@ use state_res::{
 
 type Model = BTreeMap<StateKeyId, EventKey>;
 
-/// Keys that collide often in their first nibbles, so that deep and compressed paths appear in small trees.
+/// Keys that collide often in their first digits, so that deep and compressed paths appear in small trees.
 fn key() -> impl Strategy<Value = StateKeyId> {
     let clustered = (0..4u8, 0..4u8, 0..16u8, 0..16u8).prop_map(|(front, depth, a, b)| {
         let mut bytes = [front << 6; 16];
@@ -214,7 +214,7 @@ fn costs_little_in_a_large_room() {
         let (key, event) = member(rng.random_range(0..MEMBERS));
         let counting = Counting::new(&nodes);
         assert_eq!(get(&counting, root, key).unwrap(), Some(event));
-        assert!(counting.reads.get() <= 8, "a lookup read {} nodes", counting.reads.get());
+        assert!(counting.reads.get() <= 12, "a lookup read {} nodes", counting.reads.get());
         reads += counting.reads.get();
 
         let replaced = [(key, EventKey::from_bytes(rng.random()))];
@@ -224,19 +224,19 @@ fn costs_little_in_a_large_room() {
         nodes.extend(new);
         let counting = Counting::new(&nodes);
         assert_eq!(diff(&counting, current, next).unwrap().len(), 1);
-        assert!(counting.reads.get() <= 16, "a difference of one read {} nodes", counting.reads.get());
+        assert!(counting.reads.get() <= 24, "a difference of one read {} nodes", counting.reads.get());
         current = next;
     }
     let (reads, written, bytes) = (reads / samples, written / samples, bytes / samples);
     println!(
         "{MEMBERS} members: a lookup reads {reads} nodes; a state event writes {written} nodes of {bytes} bytes in all"
     );
-    assert!(written <= 7 && bytes <= 1600);
+    assert!(written <= 11 && bytes <= 850);
 
     let counting = Counting::new(&nodes);
     let names: Vec<_> = entries_of_type(&counting, root, "m.room.name").collect::<Result<_, _>>().unwrap();
     assert_eq!(names, [(StateKeyId::of("m.room.name", ""), event_of("m.room.name"))]);
-    assert!(counting.reads.get() <= 4, "listing one type read {} nodes", counting.reads.get());
+    assert!(counting.reads.get() <= 6, "listing one type read {} nodes", counting.reads.get());
     assert_eq!(entries_of_type(&nodes, root, "m.room.member").count(), MEMBERS as usize);
     assert_eq!(entries_of_type(&nodes, root, "m.room.none").count(), 0);
 }
@@ -317,9 +317,9 @@ fn format_is_stable() {
     let many: Vec<_> = (0x10..0x10 + LEAF_MAX as u8 + 1).map(at).collect();
     let (root, new) = insert(&MemoryNodes::default(), Root::EMPTY, &many).unwrap();
     let top = &new.iter().find(|(hash, _)| Some(*hash) == root.node()).unwrap().1;
-    // One prefix nibble, 1; children 0 to 8; nine entries; nine hashes.
-    assert_eq!(top[..5], [0x81, 0x10, 0x01, 0xff, 9]);
-    assert_eq!(top.len(), 5 + 9 * 16);
+    // Two prefix digits, 0 and 1; children 0 to 2; nine entries; three hashes.
+    assert_eq!(top[..4], [0x82, 0x10, 0b111, 9]);
+    assert_eq!(top.len(), 4 + 3 * 16);
     assert_eq!(Root::from_bytes(*root.as_bytes()), root);
     assert_eq!(tree::Root::EMPTY.as_bytes(), &[0; 16]);
 }

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
 use crate::rooms::standing::Standing;
+use crate::rooms::sweep::guard_outliers;
 use crate::rooms::{RoomReader, auth_graph};
 use crate::tables;
 use state_res::auth::{self, Cited, Refusal};
@@ -156,6 +157,7 @@ impl Peers {
             if batch.is_empty() {
                 return Ok(());
             }
+            guard_outliers(&reader, step.iter().filter_map(|key| fresh.get(key)).map(|(pdu, _)| pdu), &mut batch)?;
             match self.rooms.deps().store.commit(batch).await {
                 Outcome::Committed(_) => return Ok(()),
                 Outcome::Conflict(_) => {}

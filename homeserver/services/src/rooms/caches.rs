@@ -171,6 +171,11 @@ impl Caches {
         }
     }
 
+    /// Forgets what was current when, in a room whose past is being purged.
+    pub fn forget_roots(&self, room: RoomKey) {
+        self.roots.lock().pop(&room);
+    }
+
     /// The last state of a room whose members were counted, and their numbers.
     pub fn counts(&self, room: RoomKey) -> Option<(Root, MemberCounts)> {
         self.counts.lock().get(&room).copied()

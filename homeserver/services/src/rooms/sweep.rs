@@ -31,19 +31,22 @@
 
 mod epoch;
 mod mark;
+mod purge;
 mod spare;
 
 pub use epoch::Epoch;
 pub(super) use spare::guard;
+pub(crate) use spare::guard_outliers;
 
 use super::reader::room_key;
 use super::{RoomDeps, Rooms};
 use crate::error::{Error, Result};
 use crate::tables;
 use epoch::{Phase, Row};
+use purge::Cut;
 use state_res::ids::RoomKey;
 use state_res::tree::NodeHash;
-use storage::{Batch, Outcome, Version};
+use storage::{Batch, Outcome, Table, Version};
 
 /// Bytes of one step of bulk work.
 pub(super) const STEP: usize = 256 * 1024;
@@ -57,6 +60,10 @@ pub struct Swept {
     pub kept: u64,
     /// Nodes deleted.
     pub deleted: u64,
+    /// Events purged.
+    pub events: u64,
+    /// Events before the cut that stay for others' sake: because a state names them, or as auth events.
+    pub outliers: u64,
 }
 
 impl Rooms {
@@ -74,7 +81,29 @@ impl Rooms {
     /// # Errors
     /// As [`Self::sweep`].
     pub async fn sweep_in_steps(&self, room_id: &str, step: usize) -> Result<Swept> {
-        self.sweep_room(RoomKey::of(room_id), step).await
+        self.sweep_room(RoomKey::of(room_id), step, None).await
+    }
+
+    /// Deletes a room's events that were sent before `before` (milliseconds), and gives the states back that only they had. The room's
+    /// newest events stay, however old, and so does what a current state or an event that stays needs of the older ones. Where
+    /// clients page back to the cut, other servers in the room are asked, as for all history that is missing here.
+    ///
+    /// # Errors
+    /// 404 `M_NOT_FOUND` for an unknown room; as [`Self::sweep`].
+    pub async fn purge_history(&self, room_id: &str, before: i64) -> Result<Swept> {
+        self.purge_in_steps(room_id, before, STEP).await
+    }
+
+    /// [`Self::purge_history`] in steps of about `step` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::purge_history`].
+    pub async fn purge_in_steps(&self, room_id: &str, before: i64, step: usize) -> Result<Swept> {
+        let room = RoomKey::of(room_id);
+        let server_name = self.deps.server_name.clone();
+        let work = move |snapshot: &storage::Snapshot| purge::find_cut(snapshot, room, before, &server_name);
+        let cut = self.deps.store.read(work).await?;
+        self.sweep_room(room, step, cut).await
     }
 
     /// Finishes the sweeps that were under way when the program last ended.
@@ -84,15 +113,26 @@ impl Rooms {
     pub async fn resume_sweeps(&self) -> Result<Vec<RoomKey>> {
         let rooms = epoch::unfinished(&self.deps.store.snapshot())?;
         for room in &rooms {
-            self.sweep_room(*room, STEP).await?;
+            self.sweep_room(*room, STEP, None).await?;
         }
         Ok(rooms)
     }
 
-    async fn sweep_room(&self, room: RoomKey, step: usize) -> Result<Swept> {
+    async fn sweep_room(&self, room: RoomKey, step: usize, cut: Option<Cut>) -> Result<Swept> {
         let _alone = Alone::new(&self.deps, room)?;
         let row = Row::read(&self.deps.store.snapshot(), room)?;
-        Sweeper { deps: &self.deps, room, row, step }.run().await
+        let unfinished = Cut::from_bytes(row.cut());
+        let is_idle = row.phase() == Phase::Idle;
+        let first = if is_idle { cut.clone() } else { unfinished };
+        let mut swept = Sweeper { deps: &self.deps, room, row, cut: first, step }.run().await?;
+        if !is_idle && cut.is_some() {
+            let row = Row::read(&self.deps.store.snapshot(), room)?;
+            let purged = Sweeper { deps: &self.deps, room, row, cut, step }.run().await?;
+            swept.events += purged.events;
+            swept.deleted += purged.deleted;
+            (swept.kept, swept.outliers) = (purged.kept, purged.outliers);
+        }
+        Ok(swept)
     }
 }
 
@@ -114,6 +154,10 @@ impl Drop for Alone<'_> {
     }
 }
 
+fn damaged(table: Table) -> Error {
+    Error::internal(format!("a row of table {} cannot be read: the data directory is damaged", table.name))
+}
+
 fn interfered() -> Error {
     Error::new(409, "M_UNKNOWN", "This room is being swept already.")
 }
@@ -123,6 +167,8 @@ struct Sweeper<'a> {
     room: RoomKey,
     /// The row of `SWEEPS` as this sweeper knows it.
     row: Row,
+    /// Where it cuts, if it purges.
+    cut: Option<Cut>,
     /// Bytes of a step.
     step: usize,
 }
@@ -133,31 +179,53 @@ impl Sweeper<'_> {
             self.enter(Phase::Condemned).await?;
         } else {
             self.enter(Phase::Condemning).await?;
-            let leftover = self.read(mark::list).await?;
-            self.steps(&leftover, |batch, key| {
-                batch.delete(tables::CONDEMNED, key);
+            let nodes = self.read(mark::list).await?;
+            self.steps(&nodes, |batch, hash| {
+                batch.delete(tables::CONDEMNED, &room_key(self.room, hash.as_bytes()));
             })
             .await?;
-            let unreached = self.read(mark::unreached).await?;
-            self.steps(&unreached, |batch, key| {
-                batch.put(tables::CONDEMNED, key, LISTED);
+            let events: Vec<_> = self.read(purge::condemned).await?.into_iter().collect();
+            self.steps(&events, |batch, event| {
+                batch.delete(tables::CONDEMNED_EVENTS, &room_key(self.room, event.as_bytes()));
+            })
+            .await?;
+            if let Some(cut) = self.cut.clone() {
+                let doomed = self.read(move |snapshot, room| purge::doomed(snapshot, room, &cut)).await?;
+                self.steps(&doomed, |batch, event| {
+                    batch.put(tables::CONDEMNED_EVENTS, &room_key(self.room, event.as_bytes()), purge::GOES);
+                })
+                .await?;
+            }
+            let cut = self.cut.clone();
+            let unreached = self.read(move |snapshot, room| mark::unreached(snapshot, room, cut.as_ref())).await?;
+            self.steps(&unreached, |batch, hash| {
+                batch.put(tables::CONDEMNED, &room_key(self.room, hash.as_bytes()), LISTED);
             })
             .await?;
             self.enter(Phase::Condemned).await?;
         }
-        let marked = self.read(mark::listed).await?;
-        self.steps(&marked.reached, |batch, key| {
-            batch.delete(tables::CONDEMNED, key);
+        let cut = self.cut.clone();
+        let marked = self.read(move |snapshot, room| mark::listed(snapshot, room, cut.as_ref())).await?;
+        self.steps(&marked.reached, |batch, hash| {
+            batch.delete(tables::CONDEMNED, &room_key(self.room, hash.as_bytes()));
         })
         .await?;
+        let (mut events, mut outliers) = (0, 0);
+        if let Some(cut) = self.cut.take() {
+            // Before their states go, so that nobody who reads now finds an event without its state.
+            let fates = self.read(move |snapshot, room| purge::fates(snapshot, room, marked.events)).await?;
+            (events, outliers) = self.delete_events(fates).await?;
+            self.delete_roots(&cut).await?;
+        }
         let deleted = self.delete(marked.unreached).await?;
         self.enter(Phase::Idle).await?;
-        Ok(Swept { kept: marked.kept, deleted })
+        Ok(Swept { kept: marked.kept, deleted, events, outliers })
     }
 
     /// Goes on to a phase, with a new epoch.
     async fn enter(&mut self, phase: Phase) -> Result<()> {
-        let next = Row::new(phase, self.deps.world.random_bytes());
+        let cut = self.cut.as_ref().map_or(&[][..], Cut::as_bytes);
+        let next = Row::new(phase, self.deps.world.random_bytes(), cut);
         let mut batch = self.batch();
         batch.put(tables::SWEEPS, self.room.as_bytes(), next.bytes());
         match self.deps.store.commit(batch).await {
@@ -184,12 +252,12 @@ impl Sweeper<'_> {
         self.deps.store.read(move |snapshot| work(snapshot, room)).await
     }
 
-    /// Adds something for each node, in steps.
-    async fn steps(&self, nodes: &[NodeHash], add: impl Fn(&mut Batch, &[u8])) -> Result<()> {
+    /// Adds something for each thing, in steps.
+    async fn steps<T>(&self, things: &[T], add: impl Fn(&mut Batch, &T)) -> Result<()> {
         let mut batch = self.batch();
-        for (nth, hash) in nodes.iter().enumerate() {
-            add(&mut batch, &room_key(self.room, hash.as_bytes()));
-            if batch.encoded_len() >= self.step || nth + 1 == nodes.len() {
+        for (nth, thing) in things.iter().enumerate() {
+            add(&mut batch, thing);
+            if batch.encoded_len() >= self.step || nth + 1 == things.len() {
                 match self.deps.store.commit_logged(std::mem::replace(&mut batch, self.batch())).await {
                     Outcome::Committed(_) => {}
                     Outcome::Conflict(_) => return Err(interfered()),

@@ -187,6 +187,16 @@ impl MemoryEngine {
         }
     }
 
+    pub(crate) fn disk_bytes(&self, start: &[u8], end: &[u8]) -> u64 {
+        let snapshot = self.snapshot();
+        let mut rows = snapshot.scan(start, end, false);
+        let mut bytes = 0;
+        while let Some(Ok(row)) = rows.next_with(|key, value| key.len() + value.len()) {
+            bytes += row as u64;
+        }
+        bytes
+    }
+
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         let mut disk = self.faults.disk.lock();
         self.check_usable(&disk)?;

@@ -4,9 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRawIterator,
-    DBRecoveryMode, DataBlockIndexType, LogLevel, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteBufferManager,
-    WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, DBRawIterator, DBRecoveryMode, DataBlockIndexType, LogLevel, Range, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use crate::{Access, Options, StorageError};
@@ -63,6 +63,21 @@ impl RocksEngine {
 
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.db.flush_wal(true).map_err(failed)
+    }
+
+    /// Brings the rows of a range from memory to disk and rewrites their files without what was overwritten or deleted.
+    pub(crate) fn compact(&self, access: Access, start: &[u8], end: &[u8]) -> Result<(), StorageError> {
+        let family = family(&self.db, access);
+        self.db.flush_cf(family).map_err(failed)?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        self.db.compact_range_cf_opt(family, Some(start), Some(end), &options);
+        Ok(())
+    }
+
+    /// About how many bytes of files the rows of a range take.
+    pub(crate) fn disk_bytes(&self, access: Access, start: &[u8], end: &[u8]) -> u64 {
+        self.db.get_approximate_sizes_cf(family(&self.db, access), &[Range::new(start, end)]).into_iter().sum()
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) enum Phase {
     Condemned = 2,
 }
 
-/// A row: `phase, epoch (8)`. A room that was never swept has none.
+/// A row: `phase, epoch (8), where a purge cuts`. A room that was never swept has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     bytes: Option<Bytes>,
@@ -25,10 +25,11 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The row with this phase and epoch.
-    pub(super) fn new(phase: Phase, epoch: [u8; 8]) -> Self {
+    /// The row with this phase, epoch and cut.
+    pub(super) fn new(phase: Phase, epoch: [u8; 8], cut: &[u8]) -> Self {
         let mut bytes = vec![phase as u8];
         bytes.extend_from_slice(&epoch);
+        bytes.extend_from_slice(cut);
         Self { bytes: Some(bytes.into()), phase }
     }
 
@@ -51,6 +52,11 @@ impl Row {
 
     pub(super) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Where a purge cuts; empty for a sweep that purges nothing.
+    pub(super) fn cut(&self) -> &[u8] {
+        self.bytes().get(9..).unwrap_or_default()
     }
 
     /// The value; empty where there is no row.

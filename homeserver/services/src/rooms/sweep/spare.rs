@@ -1,9 +1,12 @@
 //! What a writer owes to a sweep: naming its epoch, and sparing what it needs of what is condemned.
 
+use super::purge::{GOES, STAYS};
 use super::{Epoch, STEP};
 use crate::error::{Error, Result};
 use crate::rooms::reader::{RoomReader, room_key};
 use crate::tables;
+use state_res::ids::EventKey;
+use state_res::pdu::Pdu;
 use state_res::tree::{NodeHash, Nodes as _, Root, TreeError};
 use std::collections::HashSet;
 use storage::Batch;
@@ -24,6 +27,7 @@ pub(in crate::rooms) fn guard(
     }
     let mut seen: HashSet<NodeHash> = HashSet::new();
     let mut spared = 0;
+    let mut named = Vec::new();
     let mut open: Vec<NodeHash> = roots.into_iter().filter_map(Root::node).collect();
     while let Some(hash) = open.pop() {
         if !seen.insert(hash) {
@@ -36,7 +40,9 @@ pub(in crate::rooms) fn guard(
             continue;
         }
         let bytes = reader.node(&hash)?.ok_or(TreeError::<Error>::Missing(hash))?;
-        open.extend(state_res::tree::children(&bytes).map_err(|_| TreeError::<Error>::Corrupt(hash))?);
+        let corrupt = |_| TreeError::<Error>::Corrupt(hash);
+        open.extend(state_res::tree::children(&bytes).map_err(corrupt)?);
+        named.extend(state_res::tree::events(&bytes).map_err(corrupt)?);
         if condemned {
             batch.delete(tables::CONDEMNED, &key);
         }
@@ -48,6 +54,64 @@ pub(in crate::rooms) fn guard(
                 return Err(Error::new(503, "M_UNKNOWN", "The room's old states are being swept; try again.")
                     .with("retry_after_ms", 1000));
             }
+        }
+    }
+    for pdu in reader.new_events.values() {
+        for prev in pdu.prev_events() {
+            if reader
+                .snapshot
+                .contains(tables::CONDEMNED_EVENTS, &room_key(reader.room, EventKey::of(prev).as_bytes()))?
+            {
+                // What it follows is being purged.
+                batch.put(tables::GAPS, &room_key(reader.room, pdu.key().as_bytes()), b"");
+            }
+        }
+    }
+    spare_events(reader, named.into_iter().chain(reader.new_events.values().flat_map(cited)), batch)
+}
+
+/// Binds a batch with outliers to the room's sweep epoch, and keeps what they cite.
+pub(crate) fn guard_outliers<'a>(
+    reader: &RoomReader,
+    outliers: impl IntoIterator<Item = &'a Pdu>,
+    batch: &mut Batch,
+) -> Result<()> {
+    let epoch = Epoch::read(&reader.snapshot, reader.room)?;
+    epoch.require(batch);
+    if !epoch.is_condemned() {
+        return Ok(());
+    }
+    let outliers: Vec<&Pdu> = outliers.into_iter().collect();
+    let together: HashSet<EventKey> = outliers.iter().map(|pdu| pdu.key()).collect();
+    let others = outliers.into_iter().flat_map(cited).filter(|event| !together.contains(event));
+    spare_events(reader, others, batch)
+}
+
+fn cited(pdu: &Pdu) -> impl Iterator<Item = EventKey> {
+    pdu.auth_events().iter().map(|id| EventKey::of(id))
+}
+
+/// Makes sure that events are there, and says of condemned ones, and of their auth chains, that their bytes have to stay.
+fn spare_events(reader: &RoomReader, events: impl Iterator<Item = EventKey>, batch: &mut Batch) -> Result<()> {
+    let mut open: Vec<EventKey> = events.collect();
+    let mut seen = HashSet::new();
+    while let Some(event) = open.pop() {
+        if !seen.insert(event) {
+            continue;
+        }
+        if !reader.new_events.contains_key(&event) && !reader.snapshot.contains(tables::PDUS, event.as_bytes())? {
+            // The writer found it in a cache, or in the state of an event that goes next.
+            return Err(Error::new(
+                503,
+                "M_UNKNOWN",
+                "Events that this one builds on are just being purged; try again.",
+            )
+            .with("retry_after_ms", 1000));
+        }
+        let row = room_key(reader.room, event.as_bytes());
+        if reader.snapshot.get(tables::CONDEMNED_EVENTS, &row)?.is_some_and(|row| row == GOES) {
+            batch.put(tables::CONDEMNED_EVENTS, &row, STAYS);
+            open.extend(reader.pdu(event)?.iter().flat_map(cited));
         }
     }
     Ok(())

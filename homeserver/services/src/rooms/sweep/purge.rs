@@ -1,0 +1,347 @@
+//! Purging: deleting a room's events before a point of its history.
+//!
+//! It is a sweep ([`super`]) whose first phase condemns events too, in `CONDEMNED_EVENTS`: all that have their place before the cut,
+//! and what earlier purges left of others. Their standings no longer hold states in use, so the states go with them. In the
+//! second phase a condemned event that is still needed, because a state names it or it is in the auth chain of an event that stays,
+//! becomes an outlier, and any other goes, with all rows about it; and writers who cite a condemned event say in its row that
+//! its bytes have to stay. Where an event that stays follows one that goes, a gap is noted: clients stop there, or other servers are
+//! asked.
+
+use super::mark::names;
+use super::{Sweeper, damaged, interfered};
+use crate::error::{Error, Result};
+use crate::names::server_of;
+use crate::rooms::head::Head;
+use crate::rooms::history::HistoryKey;
+use crate::rooms::reader::room_key;
+use crate::rooms::record::StoredEvent;
+use crate::rooms::standing::Standing;
+use crate::tables;
+use bytes::Bytes;
+use state_res::ids::{EventKey, RoomKey};
+use state_res::pdu::Pdu;
+use std::collections::{BTreeSet, HashSet};
+use storage::{Batch, Outcome, Position, Snapshot, Version, key};
+
+/// Events deleted at a time, before the size of a step is looked at.
+const AT_A_TIME: usize = 256;
+/// Bytes of a live event's history key.
+const LIVE_KEY: usize = 10;
+/// What a row of `CONDEMNED_EVENTS` says: the event goes, or at least its bytes stay.
+pub(super) const GOES: &[u8] = &[0];
+pub(super) const STAYS: &[u8] = &[1];
+
+/// Where a purge cuts: what lies before this place in history goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cut(HistoryKey);
+
+impl Cut {
+    /// The cut in a row of `SWEEPS`; nothing for a sweep that purges nothing.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() >= 8).then(|| Self(HistoryKey::from_bytes(bytes)))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The position at or before which everything that goes was announced.
+    pub(super) fn position(&self) -> Position {
+        self.0.as_bytes().first_chunk().map_or(0, |position| Position::from_be_bytes(*position))
+    }
+
+    fn dooms(&self, standing: &Standing) -> bool {
+        match &standing.history {
+            _ if standing.is_outlier() => standing.is_leftover(),
+            Some(place) => *place < self.0,
+            None => standing.position < self.position(),
+        }
+    }
+}
+
+/// The cut that lets go what was sent before `before` (milliseconds) and keeps the room's newest events; nothing where all are newer.
+///
+/// Timestamps are what other servers say. History is followed up to the first event that is new by its own word, and further
+/// where one of our own users' events shows that what came before it is older still.
+pub(super) fn find_cut(snapshot: &Snapshot, room: RoomKey, before: i64, server_name: &str) -> Result<Option<Cut>> {
+    let head = snapshot
+        .get(tables::HEAD, room.as_bytes())?
+        .ok_or_else(|| Error::not_found("This server knows no such room."))?;
+    let head = Head::decode(&head).ok_or_else(|| damaged(tables::HEAD))?;
+    let mut newest: Option<HistoryKey> = None;
+    for extremity in &head.extremities {
+        let event = EventKey::of(&extremity.event_id);
+        let place = standing(snapshot, room, event)?.and_then(|standing| standing.history);
+        newest = match (newest, place) {
+            (Some(newest), Some(place)) => Some(newest.min(place)),
+            (newest, place) => newest.or(place),
+        };
+    }
+    let Some(newest) = newest else { return Ok(None) };
+    let places = || {
+        let end = room_key(room, newest.as_bytes());
+        room_key(room, &[])..end
+    };
+    let place = |row: &[u8]| HistoryKey::from_bytes(row.get(16..).unwrap_or_default());
+    let event = |value: &[u8]| -> Result<StoredEvent> {
+        let key = EventKey::from_bytes(value.try_into().map_err(|_| damaged(tables::HISTORY))?);
+        stored(snapshot, key)?.ok_or_else(|| damaged(tables::PDUS))
+    };
+    let mut cut = None;
+    for row in snapshot.scan_rev(tables::HISTORY, places()) {
+        let (row, value) = row?;
+        let event = event(&value)?;
+        if event.origin_server_ts() < before && server_of(&event.sender()) == Some(server_name) {
+            let mut after = place(&row).as_bytes().to_vec();
+            after.push(0);
+            cut = Some(HistoryKey::from_bytes(&after));
+            break;
+        }
+    }
+    let start = cut.as_ref().map_or_else(|| room_key(room, &[]), |cut| room_key(room, cut.as_bytes()));
+    for row in snapshot.scan(tables::HISTORY, start..places().end) {
+        let (row, value) = row?;
+        if event(&value)?.origin_server_ts() >= before {
+            break;
+        }
+        let mut after = place(&row).as_bytes().to_vec();
+        after.push(0);
+        cut = Some(HistoryKey::from_bytes(&after));
+    }
+    Ok(cut.map(|cut| Cut(cut.min(newest))))
+}
+
+/// The events that a purge lets go.
+pub(super) fn doomed(snapshot: &Snapshot, room: RoomKey, cut: &Cut) -> Result<Vec<EventKey>> {
+    let mut found = Vec::new();
+    for row in snapshot.scan_prefix(tables::STANDING, room.as_bytes()) {
+        let (row, value) = row?;
+        let standing = Standing::decode(&value).ok_or_else(|| damaged(tables::STANDING))?;
+        if cut.dooms(&standing) {
+            found.push(event_in(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// What becomes of condemned events, as seen when no more can be condemned.
+pub(super) struct Fates {
+    /// All of them, in an order of their own.
+    events: Vec<EventKey>,
+    /// Those that stay as outliers.
+    needed: HashSet<EventKey>,
+    /// Events that stay and follow one that goes.
+    gaps: Vec<EventKey>,
+}
+
+/// The condemned events.
+pub(super) fn condemned(snapshot: &Snapshot, room: RoomKey) -> Result<HashSet<EventKey>> {
+    let names = names(snapshot, tables::CONDEMNED_EVENTS, room)?;
+    Ok(names.into_iter().map(EventKey::from_bytes).collect())
+}
+
+/// Decides what becomes of condemned events, where `in_use` are those that states in use name.
+pub(super) fn fates(snapshot: &Snapshot, room: RoomKey, in_use: HashSet<EventKey>) -> Result<Fates> {
+    let doomed = condemned(snapshot, room)?;
+    let mut gaps = Vec::new();
+    let mut open: Vec<EventKey> = in_use.into_iter().filter(|event| doomed.contains(event)).collect();
+    for row in snapshot.scan_prefix(tables::STANDING, room.as_bytes()) {
+        let (row, value) = row?;
+        let event = event_in(&row)?;
+        if doomed.contains(&event) {
+            continue;
+        }
+        let standing = Standing::decode(&value).ok_or_else(|| damaged(tables::STANDING))?;
+        let Some(pdu) = parsed(snapshot, event)? else { continue };
+        open.extend(pdu.auth_events().iter().map(|id| EventKey::of(id)).filter(|event| doomed.contains(event)));
+        if standing.is_accepted() && pdu.prev_events().iter().any(|id| doomed.contains(&EventKey::of(id))) {
+            gaps.push(event);
+        }
+    }
+    let mut needed = HashSet::new();
+    while let Some(event) = open.pop() {
+        if needed.insert(event)
+            && let Some(pdu) = parsed(snapshot, event)?
+        {
+            open.extend(pdu.auth_events().iter().map(|id| EventKey::of(id)).filter(|event| doomed.contains(event)));
+        }
+    }
+    let mut events: Vec<EventKey> = doomed.into_iter().collect();
+    events.sort_unstable();
+    Ok(Fates { events, needed, gaps })
+}
+
+/// What is to be written about one condemned event.
+struct Going {
+    event: EventKey,
+    /// The row of `CONDEMNED_EVENTS` as it was read.
+    row: Bytes,
+    /// The standing that it keeps, if it stays as an outlier.
+    stays: Option<Vec<u8>>,
+    /// Rows about it that go.
+    rows: Vec<(storage::Table, Vec<u8>)>,
+}
+
+impl Sweeper<'_> {
+    /// Puts an end to condemned events; gives how many were deleted, and how many stay as outliers.
+    pub(super) async fn delete_events(&self, fates: Fates) -> Result<(u64, u64)> {
+        let Fates { mut events, needed, gaps } = fates;
+        self.steps(&gaps, |batch, event| {
+            batch.put(tables::GAPS, &room_key(self.room, event.as_bytes()), b"");
+        })
+        .await?;
+        let (mut deleted, mut kept) = (0, 0);
+        while !events.is_empty() {
+            let chunk: Vec<EventKey> = events[events.len().saturating_sub(AT_A_TIME)..].to_vec();
+            let stay: BTreeSet<EventKey> = chunk.iter().filter(|event| needed.contains(event)).copied().collect();
+            let length = chunk.len();
+            let going = self.read(move |snapshot, room| going(snapshot, room, &chunk, &stay)).await?;
+            let mut all = true;
+            let mut batch = self.batch();
+            let mut done: Vec<(EventKey, bool)> = Vec::new();
+            for (nth, one) in going.iter().enumerate() {
+                self.add(&mut batch, one);
+                done.push((one.event, one.stays.is_some()));
+                if batch.encoded_len() >= self.step || nth + 1 == going.len() {
+                    match self.deps.store.commit_logged(std::mem::replace(&mut batch, self.batch())).await {
+                        Outcome::Committed(_) => {
+                            let stay = done.iter().filter(|(_, stays)| *stays).count() as u64;
+                            kept += stay;
+                            deleted += done.len() as u64 - stay;
+                            let events: Vec<EventKey> = done.drain(..).map(|(event, _)| event).collect();
+                            self.deps.caches.forget_events(&events);
+                        }
+                        Outcome::Conflict(at) if at.table == tables::CONDEMNED_EVENTS => {
+                            // A writer cites one of them now: look again, at those that are left.
+                            all = false;
+                            break;
+                        }
+                        Outcome::Conflict(_) => return Err(interfered()),
+                        Outcome::Unknown(cause) => return Err(cause.into()),
+                    }
+                }
+            }
+            if all {
+                events.truncate(events.len() - length);
+            }
+        }
+        Ok((deleted, kept))
+    }
+
+    /// Deletes the current roots before the last one that an event after the cut may need.
+    pub(super) async fn delete_roots(&self, cut: &Cut) -> Result<()> {
+        let Some(last) = last_root_before(&self.deps.store.snapshot(), self.room, cut)? else { return Ok(()) };
+        let mut batch = self.batch();
+        batch.delete_range(tables::ROOTS, &room_key(self.room, &[]), &last);
+        match self.deps.store.commit_logged(batch).await {
+            Outcome::Committed(_) => self.deps.caches.forget_roots(self.room),
+            Outcome::Conflict(_) => return Err(interfered()),
+            Outcome::Unknown(cause) => return Err(cause.into()),
+        }
+        Ok(())
+    }
+
+    fn add(&self, batch: &mut Batch, going: &Going) {
+        let row = room_key(self.room, going.event.as_bytes());
+        batch.require_version(tables::CONDEMNED_EVENTS, &row, Version::of(&going.row));
+        batch.delete(tables::CONDEMNED_EVENTS, &row);
+        match &going.stays {
+            Some(standing) => batch.put(tables::STANDING, &row, standing),
+            None => batch.delete(tables::STANDING, &row).delete(tables::PDUS, going.event.as_bytes()),
+        };
+        for (table, key) in &going.rows {
+            batch.delete(*table, key);
+        }
+    }
+}
+
+/// The key of the last current root before the cut: the states of events behind the cut may begin with it.
+pub(super) fn last_root_before(snapshot: &Snapshot, room: RoomKey, cut: &Cut) -> Result<Option<Vec<u8>>> {
+    // A cut right at a live event keeps it, and with it the root that was current before its position.
+    let keeps_position = cut.as_bytes().len() == LIVE_KEY;
+    let end = room_key(room, &(cut.position() + u64::from(!keeps_position)).to_be_bytes());
+    match snapshot.scan_rev(tables::ROOTS, room_key(room, &[])..end).next() {
+        Some(row) => Ok(Some(row?.0.to_vec())),
+        None => Ok(None),
+    }
+}
+
+fn going(snapshot: &Snapshot, room: RoomKey, events: &[EventKey], needed: &BTreeSet<EventKey>) -> Result<Vec<Going>> {
+    let mut found = Vec::with_capacity(events.len());
+    for event in events {
+        let Some(row) = snapshot.get(tables::CONDEMNED_EVENTS, &room_key(room, event.as_bytes()))? else { continue };
+        let Some(standing) = standing(snapshot, room, *event)? else { continue };
+        let stays = needed.contains(event) || *row == *STAYS;
+        let mut rows = vec![(tables::GAPS, room_key(room, event.as_bytes()))];
+        if let Some(place) = &standing.history {
+            rows.push((tables::HISTORY, room_key(room, place.as_bytes())));
+            rows.push((tables::THREADS, room_key(room, place.as_bytes())));
+        }
+        let announced = key::Writer::new().u64(standing.position).u16(standing.ordinal).finish();
+        if standing.position != 0 {
+            rows.push((tables::TIMELINE, room_key(room, &announced)));
+        }
+        if !stays {
+            rows.push((tables::EVENT_TRANSACTIONS, event.as_bytes().to_vec()));
+            rows.push((tables::REDACTIONS, event.as_bytes().to_vec()));
+            for relation in snapshot.scan_prefix(tables::RELATIONS, event.as_bytes()) {
+                rows.push((tables::RELATIONS, relation?.0.to_vec()));
+            }
+            rows.push((tables::AUTH_GRAPH, room_key(room, event.as_bytes())));
+            for citing in snapshot.scan_prefix(tables::CITED_BY, &room_key(room, event.as_bytes())) {
+                rows.push((tables::CITED_BY, citing?.0.to_vec()));
+            }
+            if let Some(pdu) = parsed(snapshot, *event)? {
+                for cited in pdu.auth_events() {
+                    let citing = [&EventKey::of(cited).as_bytes()[..], event.as_bytes()].concat();
+                    rows.push((tables::CITED_BY, room_key(room, &citing)));
+                }
+                rows.extend(rows_elsewhere(snapshot, &pdu, &announced)?);
+            }
+        }
+        let stays = stays.then(|| Standing::leftover(standing.depth, standing.is_rejected()).encode());
+        found.push(Going { event: *event, row, stays, rows });
+    }
+    Ok(found)
+}
+
+/// Rows of other events that name this one.
+fn rows_elsewhere(snapshot: &Snapshot, pdu: &Pdu, announced: &[u8]) -> Result<Vec<(storage::Table, Vec<u8>)>> {
+    let mut rows = Vec::new();
+    if let Some(target) = pdu.redacts().map(EventKey::of)
+        && snapshot.get(tables::REDACTIONS, target.as_bytes())?.is_some_and(|row| row == pdu.key().as_bytes()[..])
+    {
+        rows.push((tables::REDACTIONS, target.as_bytes().to_vec()));
+    }
+    let parent = pdu.content().get("m.relates_to").and_then(|relates| relates.get("event_id")?.as_str());
+    if let Some(parent) = parent {
+        let key = [EventKey::of(parent).as_bytes(), announced].concat();
+        rows.push((tables::RELATIONS, key));
+    }
+    Ok(rows)
+}
+
+fn standing(snapshot: &Snapshot, room: RoomKey, event: EventKey) -> Result<Option<Standing>> {
+    match snapshot.get(tables::STANDING, &room_key(room, event.as_bytes()))? {
+        None => Ok(None),
+        Some(row) => Standing::decode(&row).map(Some).ok_or_else(|| damaged(tables::STANDING)),
+    }
+}
+
+fn stored(snapshot: &Snapshot, event: EventKey) -> Result<Option<StoredEvent>> {
+    match snapshot.get(tables::PDUS, event.as_bytes())? {
+        None => Ok(None),
+        Some(row) => StoredEvent::decode(event, row).map(Some).ok_or_else(|| damaged(tables::PDUS)),
+    }
+}
+
+fn parsed(snapshot: &Snapshot, event: EventKey) -> Result<Option<Pdu>> {
+    let Some(stored) = stored(snapshot, event)? else { return Ok(None) };
+    let version = stored.version().ok_or_else(|| damaged(tables::PDUS))?;
+    Pdu::from_stored(version, stored.event_id(), stored.canonical().to_vec()).map(Some).map_err(Error::internal)
+}
+
+fn event_in(row: &[u8]) -> Result<EventKey> {
+    let event = row.get(16..).and_then(|event| event.try_into().ok());
+    event.map(EventKey::from_bytes).ok_or_else(|| damaged(tables::STANDING))
+}
