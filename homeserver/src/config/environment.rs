@@ -1,7 +1,7 @@
 //! Keys from the environment: `CAUSEWAY_SECTION__KEY`.
 
 use super::value::Raw;
-use super::{FILE_VARIABLE, Loading, Origin, Problem};
+use super::{FILE_VARIABLE, Loading, Origin, Problem, keys};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -18,7 +18,8 @@ pub(super) fn file(environment: &[(OsString, OsString)]) -> Option<PathBuf> {
         .map(|(_, value)| PathBuf::from(value))
 }
 
-/// Sets every key that a variable names. Variables with our prefix but no `__` are not ours to judge.
+/// Sets every key that a variable names. Of variables with our prefix but no `__`, only those that would be a key with it are mistakes; others
+/// are not ours to judge.
 pub(super) fn read(environment: &[(OsString, OsString)], loading: &mut Loading) {
     let mut ours: Vec<_> = environment
         .iter()
@@ -27,6 +28,17 @@ pub(super) fn read(environment: &[(OsString, OsString)], loading: &mut Loading) 
         .collect();
     // The environment has no order of its own; a report should.
     ours.sort_unstable();
+    for key in keys::SECTIONS.iter().flat_map(|section| section.keys) {
+        let right = format!("{PREFIX}{}", key.path.replace('.', SEPARATOR).to_ascii_uppercase());
+        let wrong = format!("{PREFIX}{}", key.path.replace('.', "_").to_ascii_uppercase());
+        if environment.iter().any(|(name, _)| name == OsStr::new(&wrong)) {
+            loading.problems.push(Problem {
+                origin: Origin::Variable(wrong),
+                key: Some(key.path.to_owned()),
+                why: format!("two underscores stand between section and key; did you mean {right}?"),
+            });
+        }
+    }
     for (name, (section, key), value) in ours {
         let path = format!("{}.{}", section.to_ascii_lowercase(), key.to_ascii_lowercase());
         let origin = Origin::Variable(name.to_owned());

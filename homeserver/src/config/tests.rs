@@ -70,6 +70,9 @@ fn an_unknown_key_names_the_nearest() {
     let message = wrong(from_environment(&[("CAUSEWAY_CLIENT__LISTENS", "x")]));
     assert!(message.contains("did you mean client.listen?"), "{message}");
     assert!(message.contains("CAUSEWAY_CLIENT__LISTENS"), "{message}");
+    let message = wrong(from_environment(&[("CAUSEWAY_REGISTRATION_MODE", "open")]));
+    assert!(message.contains("did you mean CAUSEWAY_REGISTRATION__MODE?"), "{message}");
+    from_environment(&[("CAUSEWAY_BIN", "theirs")]).unwrap();
 }
 
 #[test]
