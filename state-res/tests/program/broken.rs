@@ -142,6 +142,21 @@ fn states() {
     }
 }
 
+/// A state with an event of another room.
+#[test]
+fn states_of_several_rooms() {
+    let duel = Duel::new(RoomVersion::V1, false);
+    let join = duel.carol_joins.as_str();
+    let mut file = duel.room.file(&[&[], &[join]]);
+    let events = file["events"].as_array_mut().unwrap();
+    let mut other = events.iter().find(|event| event["event_id"] == *join).unwrap().clone();
+    other["room_id"] = json!("!other:a");
+    other["event_id"] = json!("$other:a");
+    events.push(other);
+    file["state_sets"] = json!([[join], ["$other:a"]]);
+    refused(&serde_json::to_vec(&file).unwrap(), &["state_sets[1][0]", "is of another room"]);
+}
+
 /// The command line.
 #[test]
 fn command_line() {

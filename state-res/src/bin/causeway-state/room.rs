@@ -104,6 +104,7 @@ impl<'a> Room<'a> {
     fn read_states(&self, sets: &'a RawValue) -> Result<Vec<Vec<usize>>, Failure> {
         let source = &self.source;
         let mut states = Vec::new();
+        let mut room_id: Option<&str> = None;
         for (number, set) in source.array(sets, "state_sets")?.into_iter().enumerate() {
             let mut state = Vec::new();
             let mut places: BTreeMap<StateKeyId, usize> = BTreeMap::new();
@@ -117,6 +118,13 @@ impl<'a> Room<'a> {
                 let Some(state_key) = pdu.state_key() else {
                     return Err(source.complain(text, path(), format!("{id} is not a state event")));
                 };
+                if *room_id.get_or_insert(pdu.room_id()) != pdu.room_id() {
+                    return Err(source.complain(
+                        text,
+                        path(),
+                        format!("{id} is of another room than the events before it"),
+                    ));
+                }
                 if let Some(before) = places.insert(StateKeyId::of(pdu.event_type(), state_key), at) {
                     let reason = format!(
                         "{id} is the second event of type {} with state key \"{}\" in this state, after \
