@@ -58,7 +58,7 @@ impl Peers {
             let lock = self.lock(room);
             let _turn = lock.lock().await;
             if self.is_connected(&event)? {
-                return self.place(origin, version, event, relay).await;
+                return self.write_placed(&event, None, relay).await;
             }
         }
         for missing in self.fill_gap(origin, version, &event).await? {
@@ -73,11 +73,7 @@ impl Peers {
     /// Whether all that an event refers to is here, so that nobody has to be asked.
     fn is_connected(&self, event: &Pdu) -> Result<bool> {
         let reader = self.rooms.reader(RoomKey::of(event.room_id()));
-        let mut connected = !event.prev_events().is_empty();
-        for prev in event.prev_events() {
-            connected &= Self::is_placed(&reader, prev)?;
-        }
-        Ok(connected && auth_events_of(&reader, &HashMap::new(), event)?.is_some())
+        Ok(!self.lacks_prev_events(event)? && auth_events_of(&reader, &HashMap::new(), event)?.is_some())
     }
 
     /// Gives a checked event its place. Where events before it are still missing, the state before it comes from `origin`.
@@ -92,17 +88,32 @@ impl Peers {
         if auth_events_of(&reader, &HashMap::new(), &event)?.is_none() {
             self.fetch_auth_events(origin, version, &event).await?;
         }
-        let mut missing_prev = event.prev_events().is_empty();
-        for prev in event.prev_events() {
-            missing_prev |= !Self::is_placed(&reader, prev)?;
-        }
-        let given = if missing_prev {
+        let given = if self.lacks_prev_events(&event)? {
             Some(self.fetch_state_before(origin, version, event.room_id(), event.event_id()).await?)
         } else {
             None
         };
-        let room_id = event.room_id().to_owned();
-        self.rooms.write(&room_id, |writer| place_in(writer, &event, given.as_ref(), relay)).await.map(|(fate, _)| fate)
+        let lock = self.lock(room);
+        let _turn = lock.lock().await;
+        // Somebody else may have brought them while the state was asked for.
+        let given = given.filter(|_| self.lacks_prev_events(&event).unwrap_or(true));
+        self.write_placed(&event, given.as_ref(), relay).await
+    }
+
+    /// Whether events before this one have no place here.
+    fn lacks_prev_events(&self, event: &Pdu) -> Result<bool> {
+        let reader = self.rooms.reader(RoomKey::of(event.room_id()));
+        let mut lacks = event.prev_events().is_empty();
+        for prev in event.prev_events() {
+            lacks |= !Self::is_placed(&reader, prev)?;
+        }
+        Ok(lacks)
+    }
+
+    /// Writes an event at its place. The caller holds the room's lock until this is done: a writer of the room does not see what the one before it
+    /// has not committed yet, and the same event, brought by two servers at once, would get two places.
+    async fn write_placed(&self, event: &Pdu, given: Option<&State>, relay: bool) -> Result<Fate> {
+        self.rooms.write(event.room_id(), |writer| place_in(writer, event, given, relay)).await.map(|(fate, _)| fate)
     }
 }
 
