@@ -118,7 +118,7 @@ pub(super) fn damaged(what: &str) -> Error {
 }
 
 impl RoomReader {
-    /// A reader of `room` at `snapshot`; `epoch` is what [`Caches::redactions`] said before it was taken.
+    /// A reader of `room` at `snapshot`; `epoch` is what [`Caches::changes`] said before it was taken.
     #[must_use]
     pub fn new(snapshot: Snapshot, room: RoomKey, caches: Arc<Caches>, epoch: u64) -> Self {
         Self {

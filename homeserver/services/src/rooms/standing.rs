@@ -123,7 +123,7 @@ impl Standing {
         self.flags & (OUTLIER | SOFT_FAILED | REJECTED) == 0
     }
 
-    /// The row's value. Without a history key it is that of an event that is announced with it, at [`POSITION_OFFSET`].
+    /// The row's value. Without a history key it is that of an event that is announced with it, at `POSITION_OFFSET`.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
