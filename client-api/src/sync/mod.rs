@@ -1,7 +1,8 @@
 //! `GET /_matrix/client/v3/sync`: everything that happened since a token.
 
 use crate::frame::*;
-use services::{accounts::filters::SyncFilter, sync::SyncRequest};
+use services::sync::SyncRequest;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Deserialize)]
@@ -36,7 +37,7 @@ async fn handle(
     Query(parameters): Query<Parameters>,
 ) -> Result<RawReply> {
     let filter = match parameters.filter.as_deref() {
-        None | Some("") => SyncFilter::default(),
+        None | Some("") => Arc::default(),
         Some(filter) => app.accounts.filter_of_request(&session.user_id, filter)?,
     };
     let request = SyncRequest {

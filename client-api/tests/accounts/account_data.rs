@@ -3,7 +3,7 @@
 use crate::server::{PASSWORD, password_auth, with_server};
 use futures::future::join_all;
 use serde_json::json;
-use services::accounts::account_data::{Item, changes, global, of_room};
+use services::accounts::account_data::{Item, all, changes, of_room};
 use state_res::ids::{RoomKey, UserKey};
 
 const USER: &str = "/user/@alice:example.org";
@@ -92,7 +92,10 @@ fn the_index_gives_each_changed_piece_once_at_its_last_change() {
         assert_eq!(after, [piece(Some("!r:x"), "a", 3), piece(None, "a", 4)]);
         assert_eq!(shown(changes(&snapshot, user, middle, end - 1).unwrap()), [piece(Some("!r:x"), "a", 3)]);
         assert!(changes(&snapshot, user, end, u64::MAX).unwrap().is_empty());
-        assert_eq!(shown(global(&snapshot, user).unwrap()), [piece(None, "a", 4), piece(None, "b", 2)]);
+        assert_eq!(
+            shown(all(&snapshot, user).unwrap()),
+            [piece(None, "a", 4), piece(None, "b", 2), piece(Some("!r:x"), "a", 3)]
+        );
         assert_eq!(shown(of_room(&snapshot, user, RoomKey::of("!r:x")).unwrap()), [piece(Some("!r:x"), "a", 3)]);
     });
 }
@@ -144,7 +147,7 @@ fn erasure_takes_account_data_along() {
         request["auth"].as_object_mut().unwrap().remove("session");
         server.post("/account/deactivate", &alice.token, request).await.ok();
         let (snapshot, user) = (server.services.store.snapshot(), UserKey::of(&alice.user_id));
-        assert!(global(&snapshot, user).unwrap().is_empty());
+        assert!(all(&snapshot, user).unwrap().is_empty());
         assert!(changes(&snapshot, user, 0, u64::MAX).unwrap().is_empty());
     });
 }

@@ -13,6 +13,7 @@ pub mod error;
 pub mod keys;
 pub mod limits;
 pub mod names;
+mod of_user;
 pub mod openid;
 pub mod outbox;
 pub mod peers;

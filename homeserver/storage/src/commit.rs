@@ -225,6 +225,7 @@ impl Committer {
         if self.position == before {
             return;
         }
+        self.shared.feed.touch(touched.iter().copied());
         self.shared.publish(Snapshot::new(self.position, self.shared.engine.snapshot()));
         self.shared.feed.notify(touched.into_iter());
     }

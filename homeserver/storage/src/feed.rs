@@ -94,19 +94,31 @@ impl Feed {
         Subscription { feed: self.clone(), number, waiter, touched }
     }
 
+    /// Remembers what batches touch. To be called before readers can see them: whoever reads a snapshot then knows at least what it holds.
+    pub(crate) fn touch(&self, touched: impl Iterator<Item = (Topic, Position)>) {
+        let mut registry = self.registry.lock();
+        for (topic, position) in touched {
+            if registry.last.len() >= KNOWN_TOPICS {
+                registry.floor = registry.last.values().copied().fold(registry.floor, Position::max);
+                registry.last.clear();
+            }
+            let last = registry.last.entry(topic).or_default();
+            *last = position.max(*last);
+        }
+    }
+
+    /// A position after which the topic has not been touched in what readers can see.
+    pub(crate) fn untouched_since(&self, topic: &Topic) -> Position {
+        let registry = self.registry.lock();
+        registry.last.get(topic).copied().unwrap_or(registry.floor)
+    }
+
     /// Wakes the subscribers of these topics.
     pub(crate) fn notify(&self, touched: impl Iterator<Item = (Topic, Position)>) {
         let mut wake: SmallVec<[(Arc<Waiter>, Position); 16]> = SmallVec::new();
         {
-            let mut registry = self.registry.lock();
-            let registry = &mut *registry;
+            let registry = self.registry.lock();
             for (topic, position) in touched {
-                if registry.last.len() >= KNOWN_TOPICS {
-                    registry.floor = registry.last.values().copied().fold(registry.floor, Position::max);
-                    registry.last.clear();
-                }
-                let last = registry.last.entry(topic).or_default();
-                *last = position.max(*last);
                 for place in registry.topics.get(&topic).into_iter().flatten() {
                     if let Some(subscriber) = &registry.subscribers[place.subscriber as usize] {
                         wake.push((subscriber.waiter.clone(), position));

@@ -232,6 +232,13 @@ impl Store {
         self.inner.shared.feed.subscribe(topics)
     }
 
+    /// A position after which no batch with this topic has been committed, as far as a snapshot taken before the call can show: who reads
+    /// a topic's rows since then will find none. It may be later than the last such batch (when the store was opened, say), never
+    /// earlier. Volatile notifications do not count.
+    pub fn untouched_since(&self, topic: Topic) -> Position {
+        self.inner.shared.feed.untouched_since(&topic)
+    }
+
     /// The feed of what is not in the log.
     pub fn volatile(&self) -> VolatileFeed {
         VolatileFeed { store: self.clone() }

@@ -149,13 +149,13 @@ pub fn put(
     Ok(())
 }
 
-/// All global account data of a user.
+/// All account data of a user, global and of rooms.
 ///
 /// # Errors
 ///
 /// 500 if the store fails.
-pub fn global(snapshot: &Snapshot, user: UserKey) -> Result<Vec<Item>> {
-    of(snapshot, user, &GLOBAL)
+pub fn all(snapshot: &Snapshot, user: UserKey) -> Result<Vec<Item>> {
+    of(snapshot, user.as_bytes())
 }
 
 /// All account data that a user has for a room.
@@ -164,7 +164,7 @@ pub fn global(snapshot: &Snapshot, user: UserKey) -> Result<Vec<Item>> {
 ///
 /// 500 if the store fails.
 pub fn of_room(snapshot: &Snapshot, user: UserKey, room: RoomKey) -> Result<Vec<Item>> {
-    of(snapshot, user, room.as_bytes())
+    of(snapshot, &key::Writer::new().id16(user.as_bytes()).id16(room.as_bytes()).finish())
 }
 
 /// What changed after position `after`, up to and including `until`, in the order of the changes; global and of rooms.
@@ -204,9 +204,8 @@ pub(super) fn erase(batch: &mut Batch, snapshot: &Snapshot, user: UserKey, most:
     Ok(any)
 }
 
-fn of(snapshot: &Snapshot, user: UserKey, room: &[u8; 16]) -> Result<Vec<Item>> {
-    let prefix = key::Writer::new().id16(user.as_bytes()).id16(room).finish();
-    let rows = snapshot.scan_prefix(tables::ACCOUNT_DATA, &prefix);
+fn of(snapshot: &Snapshot, prefix: &[u8]) -> Result<Vec<Item>> {
+    let rows = snapshot.scan_prefix(tables::ACCOUNT_DATA, prefix);
     rows.map(|row| {
         let (key, value) = row?;
         let mut key = key::Reader::new(&key);

@@ -4,16 +4,34 @@ use super::{Accounts, commit};
 use crate::{Error, Result, names, tables};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use lru::LruCache;
+use parking_lot::Mutex;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use state_res::ids::UserKey;
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use storage::{Batch, key};
 
 /// Bytes of a filter.
 pub const MAX_FILTER_BYTES: usize = 64 * 1024;
 /// Bytes of a filter's digest that make its id.
 const ID_BYTES: usize = 12;
+
+/// Parsed filters that are kept in memory.
+const KEPT: usize = 512;
+/// Bytes of a filter's JSON (or id) beyond which it is not kept.
+const LONGEST_KEPT: usize = 2 * 1024;
+
+/// Parsed filters by their JSON, or by user and id.
+pub(super) type KnownFilters = Mutex<LruCache<String, Arc<SyncFilter>>>;
+
+/// No filter is known yet.
+pub(super) fn known_none() -> Arc<KnownFilters> {
+    Arc::new(Mutex::new(LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN))))
+}
 
 /// A whole filter, as `/sync` takes it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -271,11 +289,23 @@ impl Accounts {
     /// # Errors
     ///
     /// 404 `M_NOT_FOUND`, 400 `M_BAD_JSON`.
-    pub fn filter_of_request(&self, user_id: &str, filter: &str) -> Result<SyncFilter> {
-        if filter.starts_with('{') {
-            return SyncFilter::parse(filter.as_bytes());
+    pub fn filter_of_request(&self, user_id: &str, filter: &str) -> Result<Arc<SyncFilter>> {
+        // What a filter says never changes: an id is a digest of it.
+        let is_json = filter.starts_with('{');
+        let name = if is_json { Cow::Borrowed(filter) } else { Cow::Owned(format!("{user_id}/{filter}")) };
+        if let Some(known) = self.filters.lock().get(&*name) {
+            return Ok(Arc::clone(known));
         }
-        SyncFilter::parse(&self.filter(user_id, filter)?)
+        let parsed = if is_json {
+            SyncFilter::parse(filter.as_bytes())?
+        } else {
+            SyncFilter::parse(&self.filter(user_id, filter)?)?
+        };
+        let parsed = Arc::new(parsed);
+        if name.len() <= LONGEST_KEPT {
+            self.filters.lock().put(name.into_owned(), Arc::clone(&parsed));
+        }
+        Ok(parsed)
     }
 }
 

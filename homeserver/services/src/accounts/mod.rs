@@ -59,6 +59,7 @@ pub struct Accounts {
     sessions: Arc<SessionCache>,
     interactive: Arc<UiaSessions>,
     nonces: Arc<Nonces>,
+    filters: Arc<filters::KnownFilters>,
 }
 
 impl Accounts {
@@ -72,6 +73,7 @@ impl Accounts {
             passwords: Arc::new(Passwords::new(world.clone())),
             interactive: Arc::default(),
             nonces: Arc::default(),
+            filters: filters::known_none(),
             limits,
             sessions,
             store,

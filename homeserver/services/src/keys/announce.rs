@@ -1,6 +1,7 @@
 //! Telling those who share a room with a user that their devices or keys changed: our users through sync, other servers
 //! through EDUs (server-server API, "Device Management").
 
+use super::changes;
 use crate::error::Result;
 use crate::names::server_of;
 use crate::rooms::{self, Membership, memberships};
@@ -243,6 +244,7 @@ pub(super) fn record_change(
     let row = key::Writer::new().position_slot().id16(subject.as_bytes()).finish_positioned();
     let value = key::Writer::new().str(user_id).str(observer.unwrap_or_default()).u64(former).finish();
     batch.put_at_position(tables::DEVICE_LIST_CHANGES, row, value);
+    batch.topic(changes::topic());
     batch.topic(rooms::user_topic(UserKey::of(observer.unwrap_or(user_id))));
     Ok(())
 }

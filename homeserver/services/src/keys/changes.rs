@@ -8,12 +8,19 @@ use crate::tables;
 use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::tree;
 use std::collections::BTreeSet;
-use storage::{Position, Snapshot, key};
+use std::sync::LazyLock;
+use storage::{Position, Snapshot, Topic, key};
 
 /// From this many changed users on, members are read room by room instead of user by user.
 const MANY: usize = 64;
 /// Events read through this number are not put into the caches: it is no number of redactions.
 const UNCACHED: u64 = u64::MAX;
+
+/// What touches table DEVICE_LIST_CHANGES names this topic.
+pub(super) fn topic() -> Topic {
+    static TOPIC: LazyLock<Topic> = LazyLock::new(|| Topic::of("device lists", &[]));
+    *TOPIC
+}
 
 /// Users whose device list changed after `since` and up to `until` or who share a room with the user only since then, and users
 /// who share none any more. Who is in a room, and so who shares one, is that of the snapshot, which may be later than `until`.
@@ -30,8 +37,10 @@ pub(super) fn device_lists(
         mine.iter().filter(|row| row.membership == Membership::Join).map(|row| row.room).collect();
 
     let mut changed = BTreeSet::new();
-    let updated = updated(snapshot, user_id, since, until, &mut changed)?;
-    changed.extend(sharing(rooms, snapshot, &joined, updated)?);
+    if rooms.deps().store.untouched_since(topic()) > since {
+        let updated = updated(snapshot, user_id, since, until, &mut changed)?;
+        changed.extend(sharing(rooms, snapshot, &joined, updated)?);
+    }
 
     let mut gone = BTreeSet::new();
     for row in mine.iter() {

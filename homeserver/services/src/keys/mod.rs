@@ -47,6 +47,9 @@ use tokio::sync::Semaphore;
 /// Users whose writers wait for one another.
 const LOCKS: usize = 4_096;
 
+/// Devices of which it is known that no messages wait for them.
+const DEVICES: usize = 10_000;
+
 /// Keys, device lists and to-device messages of our users, and what is cached of others'.
 pub struct Keys {
     store: Store,
@@ -56,6 +59,8 @@ pub struct Keys {
     /// Who asks other servers; nobody until federation has started.
     client: OnceLock<Client>,
     locks: Mutex<LruCache<UserKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// By device, up to where it has received its messages, so that none is left.
+    received: Mutex<LruCache<Vec<u8>, Position>>,
     /// The day up to which remembered to-device EDUs were swept.
     swept: Mutex<u32>,
     /// Users of other servers whose stale lists are being fetched.
@@ -74,6 +79,7 @@ impl Keys {
             rooms,
             client: OnceLock::new(),
             locks: Mutex::new(LruCache::new(NonZeroUsize::new(LOCKS).unwrap_or(NonZeroUsize::MIN))),
+            received: Mutex::new(LruCache::new(NonZeroUsize::new(DEVICES).unwrap_or(NonZeroUsize::MIN))),
             swept: Mutex::new(0),
             resyncing: Mutex::default(),
             resync_permits: Semaphore::new(remote::RESYNCS_AT_ONCE),

@@ -155,14 +155,20 @@ impl Keys {
 
     /// Deletes what a device has received.
     pub(super) async fn acknowledge_to_device(&self, user_id: &str, device_id: &str, position: Position) -> Result<()> {
-        let start = device_prefix(UserKey::of(user_id), device_id);
-        let end = until(&start, position);
-        if self.store.snapshot().scan(tables::TO_DEVICE, &start..&end).next().transpose()?.is_none() {
+        let user = UserKey::of(user_id);
+        let start = device_prefix(user, device_id);
+        let known = self.received.lock().get(&start).copied();
+        // Nothing was left up to there, and what came since would have touched the user's topic.
+        if known.is_some_and(|known| position <= known || self.store.untouched_since(user_topic(user)) <= known) {
             return Ok(());
         }
-        let mut batch = Batch::with_random_id(&self.world);
-        batch.class(Class::Logged).delete_range(tables::TO_DEVICE, &start, &end);
-        commit(&self.store, batch).await?;
+        let end = until(&start, position);
+        if self.store.snapshot().scan(tables::TO_DEVICE, &start..&end).next().transpose()?.is_some() {
+            let mut batch = Batch::with_random_id(&self.world);
+            batch.class(Class::Logged).delete_range(tables::TO_DEVICE, &start, &end);
+            commit(&self.store, batch).await?;
+        }
+        self.received.lock().put(start, position);
         Ok(())
     }
 

@@ -289,10 +289,7 @@ impl Peers {
         if whole {
             return view.json(&event);
         }
-        Ok(match reader.standing(key)? {
-            Some(standing) => view.shown(&event, &standing)?.content_json().to_owned(),
-            None => event.content_json().to_owned(),
-        })
+        Ok(view.shown(&event, || reader.standing(key))?.content_json().to_owned())
     }
 
     /// `GET /rooms/{roomId}/members`: JSON text. `at` is a token; `membership` and `not_membership` filter.

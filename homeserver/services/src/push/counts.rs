@@ -5,12 +5,11 @@
 
 use super::Push;
 use crate::error::Result;
+use crate::rooms::announced::Announced;
 use crate::rooms::head::Head;
-use crate::rooms::reader::room_key;
 use crate::rooms::visibility::Viewer;
-use crate::rooms::{Membership, RoomReader};
+use crate::rooms::{Membership, RoomReader, user_topic};
 use crate::sync::{Unread, UnreadCounts};
-use crate::tables;
 use futures::FutureExt;
 use ruma_common::OwnedRoomId;
 use ruma_common::power_levels::NotificationPowerLevels;
@@ -23,7 +22,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use state_res::ids::{EventKey, UserKey};
 use state_res::tree::Root;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use storage::{Position, Snapshot};
 
@@ -63,7 +62,7 @@ pub(super) fn verdict(actions: &[Action]) -> Verdict {
 }
 
 /// What has been counted for a user in a room.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Counted {
     /// Receipts that the counts are based on.
     read: Places,
@@ -71,6 +70,8 @@ pub(super) struct Counted {
     upto: Position,
     /// Notifications and highlights by thread; `None` for the main timeline.
     threads: BTreeMap<Option<String>, (u64, u64)>,
+    /// The room as the user's rules see it, and the state in which it is so.
+    context: Option<(Root, Arc<PushConditionRoomCtx>)>,
 }
 
 /// A room in one state, as push rules see it.
@@ -86,19 +87,24 @@ impl UnreadCounts for Push {
         if self.are_default(snapshot, user_id)? { self.content(snapshot, user_id).map(Some) } else { Ok(None) }
     }
 
-    fn unread(&self, reader: &RoomReader, user_id: &str, by_thread: bool) -> Result<Unread> {
-        let user = UserKey::of(user_id);
-        let read = self.read_places(reader, user_id)?;
+    fn unread(&self, viewer: &Viewer<'_>, ignored: &HashSet<String>, by_thread: bool) -> Result<Unread> {
+        let (reader, user_id, user) = (viewer.reader(), viewer.user_id(), viewer.user());
         let until = reader.snapshot().position();
-        let known = self.counts.lock().get(&(user, reader.room())).cloned();
+        let known = self.counts.lock().get(&(user, reader.room())).cloned().filter(|counted| counted.upto <= until);
+        // Receipts and memberships of the user's touch their topic: where that was left alone, they have read what they had read.
+        let settled =
+            known.as_ref().is_some_and(|counted| self.store.untouched_since(user_topic(user)) <= counted.upto);
         let counted = match known {
-            Some(counted) if counted.read == read && counted.upto <= until => counted,
-            _ => {
-                let start = read.0.values().map(|place| place.0).min().unwrap_or(0);
-                Counted { upto: start.saturating_sub(1), read, threads: BTreeMap::new() }
+            Some(counted) if settled => counted,
+            known => {
+                let read = self.read_places(reader, user_id)?;
+                known.filter(|counted| counted.read == read).unwrap_or_else(|| {
+                    let start = read.0.values().map(|place| place.0).min().unwrap_or(0);
+                    Counted { upto: start.saturating_sub(1), read, threads: BTreeMap::new(), context: None }
+                })
             }
         };
-        let counted = self.count(reader, user_id, counted, until)?;
+        let counted = self.count(viewer, ignored, counted, until)?;
         let mut unread = Unread::default();
         for (thread, (notifications, highlights)) in &counted.threads {
             match thread {
@@ -141,30 +147,34 @@ impl Push {
         Ok(Places(places))
     }
 
-    fn count(&self, reader: &RoomReader, user_id: &str, mut counted: Counted, until: Position) -> Result<Counted> {
+    fn count(
+        &self,
+        viewer: &Viewer<'_>,
+        ignored: &HashSet<String>,
+        mut counted: Counted,
+        until: Position,
+    ) -> Result<Counted> {
+        let (reader, user_id) = (viewer.reader(), viewer.user_id());
         if counted.upto >= until {
             return Ok(counted);
         }
-        let start = room_key(reader.room(), &counted.upto.saturating_add(1).to_be_bytes());
-        let end = room_key(reader.room(), &until.saturating_add(1).to_be_bytes());
-        let mut rows = Vec::new();
-        for row in reader.snapshot().scan_rev(tables::TIMELINE, start..end).take(MAX_EVENTS) {
-            rows.push(row?);
-        }
+        let rows: Vec<Announced> = reader.announced(counted.upto, until)?.take(MAX_EVENTS).collect::<Result<_>>()?;
         counted.upto = until;
         if rows.is_empty() {
             return Ok(counted);
         }
         let rules = self.ruleset(reader.snapshot(), user_id)?;
-        let viewer = Viewer::new(reader, user_id)?;
-        let context = self.context(reader, user_id)?;
-        let ignored = crate::sync::ignored_users(reader.snapshot(), UserKey::of(user_id))?;
-        for (key, value) in rows.iter().rev() {
-            let mut place = storage::key::Reader::new(key.get(16..).unwrap_or_default());
-            let place = (place.u64()?, place.u16()?);
-            let Some(Ok(event)) = value.get(..16).map(<[u8; 16]>::try_from) else { continue };
-            let stored = reader.required_stored(EventKey::from_bytes(event))?;
-            let thread = thread_of(&stored);
+        let root = reader.root_at(until)?;
+        let context = match counted.context.take() {
+            Some((known, context)) if known == root => Some(context),
+            _ => self.context(reader, user_id)?.map(Arc::new),
+        };
+        counted.context = context.clone().map(|context| (root, context));
+        for row in rows.iter().rev() {
+            let place = (row.position, row.ordinal);
+            let facts = reader.required_facts(row.event)?;
+            let stored = &facts.event;
+            let thread = thread_of(stored);
             let sender = stored.sender();
             if sender == user_id {
                 // Sending marks what came before as read ("Marking notifications as read").
@@ -173,14 +183,14 @@ impl Push {
                 }
                 continue;
             }
-            if stored.is_redacted() || ignored.contains(&sender) || !viewer.may_see(&stored)? {
+            if stored.is_redacted() || ignored.contains(&sender) || !viewer.may_see_at(stored, &facts.standing)? {
                 continue;
             }
             if counted.read.covers(place, thread.clone()) {
                 continue;
             }
             let Some(context) = &context else { continue };
-            let Some(rule) = self.rule_for(&rules, context, &stored)? else { continue };
+            let Some(rule) = self.rule_for(&rules, context, stored)? else { continue };
             let verdict = verdict(rule.actions());
             if verdict.notify {
                 let counts = counted.threads.entry(thread).or_default();

@@ -8,6 +8,7 @@ pub use notifications::{DEFAULT_NOTIFICATIONS, MAX_NOTIFICATIONS};
 pub use rules::RuleChange;
 
 use crate::ephemeral::Ephemeral;
+use crate::of_user::OfUser;
 use counts::{Counted, RoomContext};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -33,7 +34,7 @@ type Rules = (Option<Version>, Arc<Ruleset>);
 pub struct Push {
     store: Store,
     ephemeral: Ephemeral,
-    rulesets: Mutex<LruCache<UserKey, Rules>>,
+    rulesets: OfUser<Rules>,
     counts: Mutex<LruCache<(UserKey, RoomKey), Counted>>,
     contexts: Mutex<LruCache<RoomKey, Arc<RoomContext>>>,
     flattened: Mutex<LruCache<EventKey, Arc<FlattenedJson>>>,
@@ -45,12 +46,12 @@ impl Push {
     pub fn new(store: Store, ephemeral: Ephemeral) -> Self {
         let size = |size| NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
         Self {
-            store,
             ephemeral,
-            rulesets: Mutex::new(LruCache::new(size(RULESETS))),
+            rulesets: OfUser::new(store.clone(), RULESETS),
             counts: Mutex::new(LruCache::new(size(COUNTS))),
             contexts: Mutex::new(LruCache::new(size(CONTEXTS))),
             flattened: Mutex::new(LruCache::new(size(FLATTENED))),
+            store,
         }
     }
 }

@@ -71,26 +71,25 @@ impl Push {
 
     pub(super) fn ruleset(&self, snapshot: &Snapshot, user_id: &str) -> Result<Arc<Ruleset>> {
         let user = UserKey::of(user_id);
-        let stored = account_data::get(snapshot, user, None, KIND)?;
-        let version = stored.as_ref().map(|bytes| Version::of(bytes));
-        if let Some((known, rules)) = self.rulesets.lock().get(&user)
-            && *known == version
-        {
-            return Ok(Arc::clone(rules));
-        }
-        let rules = match stored {
-            Some(bytes) => {
-                let mut content: Value = serde_json::from_slice(&bytes).map_err(Error::internal)?;
-                serde_json::from_value(content["global"].take()).map_err(Error::internal)?
+        let (_, rules) = self.rulesets.get(snapshot, user, |former| {
+            let stored = account_data::get(snapshot, user, None, KIND)?;
+            let version = stored.as_ref().map(|bytes| Version::of(bytes));
+            if let Some(former) = former.filter(|(known, _)| *known == version) {
+                return Ok(former);
             }
-            None => {
-                let id = <&UserId>::try_from(user_id)
-                    .map_err(|error| Error::invalid_param(format!("{user_id:?} is no user id: {error}.")))?;
-                Ruleset::server_default(id)
-            }
-        };
-        let rules = Arc::new(rules);
-        self.rulesets.lock().put(user, (version, Arc::clone(&rules)));
+            let rules = match stored {
+                Some(bytes) => {
+                    let mut content: Value = serde_json::from_slice(&bytes).map_err(Error::internal)?;
+                    serde_json::from_value(content["global"].take()).map_err(Error::internal)?
+                }
+                None => {
+                    let id = <&UserId>::try_from(user_id)
+                        .map_err(|error| Error::invalid_param(format!("{user_id:?} is no user id: {error}.")))?;
+                    Ruleset::server_default(id)
+                }
+            };
+            Ok((version, Arc::new(rules)))
+        })?;
         Ok(rules)
     }
 

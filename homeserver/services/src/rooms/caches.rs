@@ -1,12 +1,15 @@
 //! What rooms keep in memory: bounded, and only of things that never change once they are stored.
 
+use super::announced::Tail;
 use super::erasure::Erasures;
 use super::facts::Facts;
+use super::reader::Membership;
 use super::record::StoredEvent;
+use super::visibility::HistoryVisibility;
 use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
-use state_res::ids::{EventKey, RoomKey};
+use state_res::ids::{EventKey, RoomKey, UserKey};
 use state_res::pdu::Pdu;
 use state_res::tree::{NodeHash, Root};
 use std::num::NonZeroUsize;
@@ -24,6 +27,13 @@ const LONGEST_STORED: usize = 8 * 1024;
 const NODES: usize = 8_000;
 /// Rooms whose current root and numbers of members are kept.
 const COUNTED_ROOMS: usize = 2_000;
+/// Rooms the end of whose timeline is kept.
+const TAILS: usize = 1_000;
+/// States of which is kept what they let a user see.
+const PERSPECTIVES: usize = 8_000;
+
+/// What a state says of a user's view: the visibility of history, and their membership.
+pub type Perspective = (HistoryVisibility, Option<Membership>);
 
 /// A root that was a room's current one throughout a stretch of the log, both ends included.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +62,9 @@ pub struct Caches {
     roots: Mutex<LruCache<RoomKey, KnownRoot>>,
     /// The counts of each room's state of late.
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
+    /// The end of each room's timeline.
+    tails: Mutex<LruCache<RoomKey, Tail>>,
+    perspectives: Mutex<LruCache<(RoomKey, Root, UserKey), Perspective>>,
     changes: AtomicU64,
     /// Users whose content is erased.
     pub erasures: Erasures,
@@ -67,6 +80,8 @@ impl Default for Caches {
             nodes: Mutex::new(LruCache::new(cache(NODES))),
             roots: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
             counts: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
+            tails: Mutex::new(LruCache::new(cache(TAILS))),
+            perspectives: Mutex::new(LruCache::new(cache(PERSPECTIVES))),
             changes: AtomicU64::new(0),
             erasures: Erasures::default(),
         }
@@ -171,9 +186,35 @@ impl Caches {
         }
     }
 
-    /// Forgets what was current when, in a room whose past is being purged.
-    pub fn forget_roots(&self, room: RoomKey) {
+    /// Forgets what was current and announced when, in a room whose past is being purged. To be called once the change can be read.
+    pub fn forget_past(&self, room: RoomKey) {
+        let mut tails = self.tails.lock();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        tails.pop(&room);
         self.roots.lock().pop(&room);
+    }
+
+    /// The end of a room's timeline, as far as it is known.
+    pub fn tail(&self, room: RoomKey) -> Option<Tail> {
+        self.tails.lock().get(&room).cloned()
+    }
+
+    /// Remembers the end of a timeline that was read when [`Self::changes`] was `epoch`.
+    pub fn put_tail(&self, room: RoomKey, tail: Tail, epoch: u64) {
+        let mut tails = self.tails.lock();
+        if self.changes() == epoch && tails.peek(&room).is_none_or(|known| tail.is_newer_than(known)) {
+            tails.put(room, tail);
+        }
+    }
+
+    /// What a state lets a user see, if that is known. What a state says never changes.
+    pub fn perspective(&self, room: RoomKey, root: Root, user: UserKey) -> Option<Perspective> {
+        self.perspectives.lock().get(&(room, root, user)).copied()
+    }
+
+    /// Remembers what a state lets a user see.
+    pub fn put_perspective(&self, room: RoomKey, root: Root, user: UserKey, perspective: Perspective) {
+        self.perspectives.lock().put((room, root, user), perspective);
     }
 
     /// The last state of a room whose members were counted, and their numbers.

@@ -1,14 +1,14 @@
 //! Events as one client sees them: the stored slices with `unsigned` computed for the viewer.
 
+use super::facts::Facts;
 use super::reader::RoomReader;
-use super::record::{StoredEvent, write_json_string};
+use super::record::{StoredEvent, write_integer, write_json_string};
 use super::standing::Standing;
 use super::visibility::Viewer;
 use crate::accounts::filters::EventFormat;
 use crate::error::{Error, Result};
-use state_res::ids::UserKey;
+use state_res::ids::{EventKey, UserKey};
 use std::borrow::Cow;
-use std::io::Write as _;
 
 /// How a client wants events to be written (`event_format` and `event_fields` of its filter).
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,13 +38,19 @@ pub struct ClientView<'a> {
 }
 
 impl ClientView<'_> {
-    /// Writes an event, with its standing at hand.
-    pub fn write(&self, out: &mut Vec<u8>, event: &StoredEvent, standing: &Standing) -> Result<()> {
-        let event = &*self.shown(event, standing)?;
+    /// Writes an event.
+    pub fn write(&self, out: &mut Vec<u8>, facts: &Facts) -> Result<()> {
+        self.write_as(out, &facts.event, facts)
+    }
+
+    /// Writes an event in the form that `event` has, which may be another than the stored one.
+    fn write_as(&self, out: &mut Vec<u8>, event: &StoredEvent, facts: &Facts) -> Result<()> {
         let start = out.len();
         match self.form.format {
-            EventFormat::Client => self.write_client(out, event, standing, true)?,
-            EventFormat::Federation => out.extend_from_slice(event.canonical()),
+            EventFormat::Client => self.write_client(out, event, facts, true)?,
+            EventFormat::Federation => {
+                out.extend_from_slice(self.shown(event, || Ok(Some(facts.standing.clone())))?.canonical());
+            }
         }
         if !self.form.fields.is_empty() {
             let whole = serde_json::from_slice(&out[start..]).map_err(Error::internal)?;
@@ -57,8 +63,8 @@ impl ClientView<'_> {
     /// The latest event of a thread, within the thread's root: with what is bundled into it, but no thread of its own, so that whoever
     /// makes threads of threads makes no loop.
     pub(super) fn write_latest(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
-        match self.reader.standing(event.key())? {
-            Some(standing) => self.write_client(out, &*self.shown(event, &standing)?, &standing, false),
+        match self.reader.facts_of_any(event.key())? {
+            Some(facts) => self.write_client(out, event, &facts, false),
             None => {
                 event.write_client_event(out, self.room_id, None);
                 Ok(())
@@ -66,45 +72,62 @@ impl ClientView<'_> {
         }
     }
 
-    /// An event as this user is shown it: as it is, or redacted if its sender had it erased.
-    pub fn shown<'e>(&self, event: &'e StoredEvent, standing: &Standing) -> Result<Cow<'e, StoredEvent>> {
-        if event.is_redacted() || !self.viewer.is_erased(event, standing)? {
+    /// An event as this user is shown it: as it is, or redacted if its sender had it erased. `standing` says what we think of the event.
+    pub fn shown<'e>(
+        &self,
+        event: &'e StoredEvent,
+        standing: impl FnOnce() -> Result<Option<Standing>>,
+    ) -> Result<Cow<'e, StoredEvent>> {
+        if event.is_redacted() || self.reader.erased_since(|| event.sender()).is_none() {
             return Ok(Cow::Borrowed(event));
         }
-        let pdu = self.reader.required(event.key())?;
-        Ok(Cow::Owned(StoredEvent::encode(self.reader.room(), &pdu.redacted()).marked_redacted()))
+        match standing()? {
+            Some(standing) if self.viewer.is_erased(event, &standing)? => {
+                let pdu = self.reader.required(event.key())?;
+                Ok(Cow::Owned(StoredEvent::encode(self.reader.room(), &pdu.redacted()).marked_redacted()))
+            }
+            _ => Ok(Cow::Borrowed(event)),
+        }
     }
 
-    fn write_client(&self, out: &mut Vec<u8>, event: &StoredEvent, standing: &Standing, threads: bool) -> Result<()> {
-        let mut unsigned = Vec::with_capacity(96);
-        let _ = write!(unsigned, "{{\"age\":{}", self.now.saturating_sub(event.origin_server_ts()).max(0));
-        let membership = self.viewer.membership_at(if event.is_state() { standing.after } else { standing.before })?;
-        let _ = write!(unsigned, ",\"membership\":\"{}\"", membership.as_str());
-        if let Some(state_key) = event.state_key() {
-            self.write_previous(&mut unsigned, event, &state_key, standing)?;
+    fn write_client(&self, out: &mut Vec<u8>, event: &StoredEvent, facts: &Facts, threads: bool) -> Result<()> {
+        let standing = &facts.standing;
+        let event = &*self.shown(event, || Ok(Some(standing.clone())))?;
+        if event.is_redacted() == facts.event.is_redacted() {
+            out.extend_from_slice(facts.common());
+        } else {
+            event.write_common(out);
         }
-        let facts = self.reader.facts(event.key())?;
-        if let Some(transaction) =
-            facts.as_ref().map(|facts| facts.transaction(self.user, self.device_id)).transpose()?.flatten()
-        {
-            unsigned.extend_from_slice(b",\"transaction_id\":");
-            write_json_string(&mut unsigned, &transaction);
+        if let Some(room_id) = self.room_id {
+            out.extend_from_slice(b",\"room_id\":");
+            write_json_string(out, room_id);
+        }
+        out.extend_from_slice(b",\"unsigned\":{\"age\":");
+        write_integer(out, self.now.saturating_sub(event.origin_server_ts()).max(0));
+        let membership = self.viewer.membership_at(if event.is_state() { standing.after } else { standing.before })?;
+        out.extend_from_slice(b",\"membership\":\"");
+        out.extend_from_slice(membership.as_str().as_bytes());
+        out.push(b'"');
+        if let Some(previous) = facts.replaced(self.reader)? {
+            self.write_previous(out, previous)?;
+        }
+        if let Some(transaction) = facts.transaction(self.user, self.device_id)? {
+            out.extend_from_slice(b",\"transaction_id\":");
+            write_json_string(out, &transaction);
         }
         if event.is_redacted() {
-            self.write_redacted_because(&mut unsigned, event)?;
-        } else if facts.is_none_or(|facts| facts.related) {
-            super::relations::write_bundle(&mut unsigned, self, event, threads)?;
+            self.write_redacted_because(out, event)?;
+        } else if facts.related {
+            super::relations::write_bundle(out, self, event, threads)?;
         }
-        unsigned.push(b'}');
-        // JSON made of ASCII and of slices of UTF-8 text.
-        event.write_client_event(out, self.room_id, Some(std::str::from_utf8(&unsigned).unwrap_or("{}")));
+        out.extend_from_slice(b"}}");
         Ok(())
     }
 
-    /// Writes an event.
+    /// Writes an event that may not have been stored with what belongs to it.
     pub fn write_event(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
-        match self.reader.standing(event.key())? {
-            Some(standing) => self.write(out, event, &standing),
+        match self.reader.facts_of_any(event.key())? {
+            Some(facts) => self.write_as(out, event, &facts),
             None => {
                 event.write_client_event(out, self.room_id, None);
                 Ok(())
@@ -132,24 +155,9 @@ impl ClientView<'_> {
         Ok(String::from_utf8(out).unwrap_or_default())
     }
 
-    fn write_previous(
-        &self,
-        out: &mut Vec<u8>,
-        event: &StoredEvent,
-        state_key: &str,
-        standing: &Standing,
-    ) -> Result<()> {
-        let Some(previous) = self.reader.state_event_key(standing.before, &event.event_type(), state_key)? else {
-            return Ok(());
-        };
-        if previous == event.key() {
-            return Ok(());
-        }
+    fn write_previous(&self, out: &mut Vec<u8>, previous: EventKey) -> Result<()> {
         let previous = self.reader.required_stored(previous)?;
-        let previous = match self.reader.standing(previous.key())? {
-            Some(standing) => self.shown(&previous, &standing)?,
-            None => Cow::Borrowed(&previous),
-        };
+        let previous = self.shown(&previous, || self.reader.standing(previous.key()))?;
         out.extend_from_slice(b",\"prev_content\":");
         out.extend_from_slice(previous.content_json().as_bytes());
         out.extend_from_slice(b",\"prev_sender\":");

@@ -1,23 +1,26 @@
 //! What several tables say about one placed event, read once for all who look at it.
 //!
-//! Every answer to a client asks the same of each event it shows: its standing, whether history is missing before it, which
+//! Every answer to a client asks the same of each event it shows: its bytes, its standing, whether history is missing before it, which
 //! device sent it, whether anything relates to it. A message reaches all the people in a room within moments, so the answers are
 //! kept in memory ([`Caches`](super::caches::Caches)) until one of them changes; who changes one says so there. An event without a
-//! place has no facts, so that its placement changes none.
+//! place has no facts that are kept, so that its placement changes none.
 
 use super::reader::{RoomReader, room_key};
+use super::record::StoredEvent;
 use super::relations;
 use super::standing::Standing;
 use crate::error::Result;
 use crate::tables;
 use bytes::Bytes;
 use state_res::ids::{EventKey, UserKey};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use storage::key;
 
-/// What is known about a placed event.
+/// What is known about an event.
 #[derive(Debug)]
 pub struct Facts {
+    /// The event itself.
+    pub event: StoredEvent,
     /// What we think of it.
     pub standing: Standing,
     /// Whether events before it are missing here.
@@ -26,6 +29,10 @@ pub struct Facts {
     pub related: bool,
     /// The row of `EVENT_TRANSACTIONS`.
     transaction: Option<Bytes>,
+    /// The state event that it took the place of, once somebody has asked.
+    replaced: OnceLock<Option<EventKey>>,
+    /// What clients get of it but for `room_id` and `unsigned`, once somebody has asked.
+    common: OnceLock<Box<[u8]>>,
 }
 
 impl Facts {
@@ -39,6 +46,30 @@ impl Facts {
         let same = row.id16()? == *user.as_bytes() && row.str()? == device_id;
         Ok(if same { Some(row.str()?) } else { None })
     }
+
+    /// The state event that this one took the place of; `None` if there was none, or if this is no state event.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn replaced(&self, reader: &RoomReader) -> Result<Option<EventKey>> {
+        if let Some(known) = self.replaced.get() {
+            return Ok(*known);
+        }
+        let Some(state_key) = self.event.state_key() else { return Ok(None) };
+        let found = reader.state_event_key(self.standing.before, &self.event.event_type(), &state_key)?;
+        let found = found.filter(|event| *event != self.event.key());
+        Ok(*self.replaced.get_or_init(|| found))
+    }
+
+    /// The beginning of the event as all clients get it: JSON text without the closing brace, to which `unsigned` and the like are added.
+    #[must_use]
+    pub fn common(&self) -> &[u8] {
+        self.common.get_or_init(|| {
+            let mut text = Vec::with_capacity(self.event.canonical().len());
+            self.event.write_common(&mut text);
+            text.into_boxed_slice()
+        })
+    }
 }
 
 impl RoomReader {
@@ -49,17 +80,41 @@ impl RoomReader {
     /// # Errors
     /// A failing store.
     pub fn facts(&self, event: EventKey) -> Result<Option<Arc<Facts>>> {
-        if let Some(facts) = self.caches.facts(event) {
+        Ok(self.facts_of_any(event)?.filter(|facts| !facts.standing.is_outlier()))
+    }
+
+    /// [`Self::facts`], of events without a place too (those of the state with which we joined, say).
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn facts_of_any(&self, event: EventKey) -> Result<Option<Arc<Facts>>> {
+        if let Some(facts) = self.caches.facts(event)
+            && facts.event.room() == self.room
+        {
             return Ok(Some(facts));
         }
-        let Some(standing) = self.standing(event)?.filter(|standing| !standing.is_outlier()) else { return Ok(None) };
+        let Some(standing) = self.standing(event)? else { return Ok(None) };
+        let placed = !standing.is_outlier();
         let facts = Arc::new(Facts {
+            event: self.required_stored(event)?,
             standing,
-            gap_before: self.snapshot.get(tables::GAPS, &room_key(self.room, event.as_bytes()))?.is_some(),
+            gap_before: placed && self.snapshot.get(tables::GAPS, &room_key(self.room, event.as_bytes()))?.is_some(),
             related: relations::of(self, event).next().is_some(),
             transaction: self.snapshot.get(tables::EVENT_TRANSACTIONS, event.as_bytes())?,
+            replaced: OnceLock::new(),
+            common: OnceLock::new(),
         });
-        self.caches.put_facts(event, &facts, self.epoch);
+        if placed {
+            self.caches.put_facts(event, &facts, self.epoch);
+        }
         Ok(Some(facts))
+    }
+
+    /// [`Self::facts_of_any`] of an event that something stored refers to, so that its absence is damage.
+    ///
+    /// # Errors
+    /// A failing store; damage.
+    pub fn required_facts(&self, event: EventKey) -> Result<Arc<Facts>> {
+        self.facts_of_any(event)?.ok_or_else(|| super::reader::damaged("STANDING (an event that is in use has none)"))
     }
 }

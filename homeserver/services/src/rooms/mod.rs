@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod aliases;
+pub mod announced;
 pub mod auth_graph;
 pub mod caches;
 pub mod client_event;

@@ -113,7 +113,7 @@ pub fn room_key(room: RoomKey, rest: &[u8]) -> Vec<u8> {
     key
 }
 
-pub(super) fn damaged(what: &str) -> Error {
+pub(crate) fn damaged(what: &str) -> Error {
     Error::internal(format!("a row of table {what} cannot be read: the data directory is damaged"))
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
+use std::io::Write as _;
 
 /// Version of the layout below.
 const FORMAT: u8 = 1;
@@ -205,6 +206,20 @@ impl StoredEvent {
     /// Writes the event as clients see it ("ClientEvent"; without `room_id` in `/sync`): slices of the PDU, the event id, and
     /// `unsigned` (JSON text of an object) where there is one.
     pub fn write_client_event(&self, out: &mut Vec<u8>, room_id: Option<&str>, unsigned: Option<&str>) {
+        self.write_common(out);
+        if let Some(room_id) = room_id {
+            out.extend_from_slice(b",\"room_id\":");
+            write_json_string(out, room_id);
+        }
+        if let Some(unsigned) = unsigned {
+            out.extend_from_slice(b",\"unsigned\":");
+            out.extend_from_slice(unsigned.as_bytes());
+        }
+        out.push(b'}');
+    }
+
+    /// The same but for `room_id`, `unsigned` and the closing brace.
+    pub(super) fn write_common(&self, out: &mut Vec<u8>) {
         // Clients of either age find the target of a redaction: at the top level and in `content` (room version 11,
         // "Moving the `redacts` property of `m.room.redaction` events to a `content` property").
         let redacts = if self.is_type("m.room.redaction") {
@@ -231,10 +246,6 @@ impl StoredEvent {
             out.extend_from_slice(b",\"redacts\":");
             write_json_string(out, target);
         }
-        if let Some(room_id) = room_id {
-            out.extend_from_slice(b",\"room_id\":");
-            write_json_string(out, room_id);
-        }
         for (name, member) in [("sender", Member::Sender), ("state_key", Member::StateKey), ("type", Member::Type)] {
             if let Some(text) = self.member_bytes(member) {
                 out.extend_from_slice(b",\"");
@@ -243,11 +254,6 @@ impl StoredEvent {
                 out.extend_from_slice(text);
             }
         }
-        if let Some(unsigned) = unsigned {
-            out.extend_from_slice(b",\"unsigned\":");
-            out.extend_from_slice(unsigned.as_bytes());
-        }
-        out.push(b'}');
     }
 
     /// The client form as text.
@@ -280,6 +286,11 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     } else if let Ok(quoted) = serde_json::to_vec(text) {
         out.extend_from_slice(&quoted);
     }
+}
+
+/// Appends a number.
+pub fn write_integer(out: &mut Vec<u8>, number: i64) {
+    let _ = write!(out, "{number}");
 }
 
 fn unquote(json: &str) -> String {

@@ -3,6 +3,7 @@
 //! Every path on which an event could leave the server towards a client asks a [`Viewer`]; towards a server, a
 //! [`super::server_view::ServerView`].
 
+use super::caches::Perspective;
 use super::history::HistoryKey;
 use super::reader::{Membership, RoomReader};
 use super::record::StoredEvent;
@@ -73,19 +74,46 @@ pub struct Viewer<'a> {
     joined: bool,
     /// Where they last stopped being joined: what came before it, they may see under `shared`.
     ended: Option<End>,
-    by_root: Mutex<HashMap<Root, (HistoryVisibility, Option<Membership>)>>,
+    user: UserKey,
+    /// What the states that were asked for say; the last one apart, because the next question most often is about it again.
+    by_root: Mutex<(Option<(Root, Perspective)>, HashMap<Root, Perspective>)>,
 }
 
 impl<'a> Viewer<'a> {
     /// `user_id` looking at the room of `reader`.
     pub fn new(reader: &'a RoomReader, user_id: &str) -> Result<Self> {
-        let member = reader.member(UserKey::of(user_id))?;
+        let user = UserKey::of(user_id);
+        let member = reader.member(user)?;
         let joined = member.as_ref().is_some_and(|member| member.membership == Membership::Join);
         let ended = match &member {
             Some(member) if !joined => last_joined(reader, member.event)?,
             _ => None,
         };
-        Ok(Self { reader, user_id: user_id.to_owned(), joined, ended, by_root: Mutex::default() })
+        Ok(Self { reader, user_id: user_id.to_owned(), user, joined, ended, by_root: Mutex::default() })
+    }
+
+    /// A user of whom it is known that they are joined now.
+    #[must_use]
+    pub fn joined(reader: &'a RoomReader, user_id: &str, user: UserKey) -> Self {
+        Self { reader, user_id: user_id.to_owned(), user, joined: true, ended: None, by_root: Mutex::default() }
+    }
+
+    /// The room.
+    #[must_use]
+    pub fn reader(&self) -> &'a RoomReader {
+        self.reader
+    }
+
+    /// The user.
+    #[must_use]
+    pub fn user_id(&self) -> &str {
+        &self.user_id
+    }
+
+    /// The user's key.
+    #[must_use]
+    pub fn user(&self) -> UserKey {
+        self.user
     }
 
     /// Whether the user is joined now.
@@ -147,7 +175,7 @@ impl<'a> Viewer<'a> {
         if self.membership_at(standing.before)? == Membership::Join {
             return Ok(false);
         }
-        let joined = match self.reader.member(UserKey::of(&self.user_id))? {
+        let joined = match self.reader.member(self.user)? {
             Some(member) => super::erasure::last_join(self.reader, member.event)?,
             None => None,
         };
@@ -167,13 +195,31 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    fn at(&self, root: Root) -> Result<(HistoryVisibility, Option<Membership>)> {
-        if let Some(known) = self.by_root.lock().get(&root) {
-            return Ok(*known);
+    fn at(&self, root: Root) -> Result<Perspective> {
+        let mut by_root = self.by_root.lock();
+        let (last, others) = &mut *by_root;
+        if let Some((_, known)) = last.filter(|(known, _)| *known == root) {
+            return Ok(known);
         }
-        let known = (HistoryVisibility::at(self.reader, root)?, self.reader.membership_in(root, &self.user_id)?);
-        self.by_root.lock().insert(root, known);
-        Ok(known)
+        let found = match others.get(&root) {
+            Some(known) => *known,
+            None => self.reader.perspective(root, &self.user_id, self.user)?,
+        };
+        if let Some((former, known)) = last.replace((root, found)) {
+            others.insert(former, known);
+        }
+        Ok(found)
+    }
+}
+
+impl RoomReader {
+    fn perspective(&self, root: Root, user_id: &str, user: UserKey) -> Result<Perspective> {
+        if let Some(known) = self.caches.perspective(self.room(), root, user) {
+            return Ok(known);
+        }
+        let found = (HistoryVisibility::at(self, root)?, self.membership_in(root, user_id)?);
+        self.caches.put_perspective(self.room(), root, user, found);
+        Ok(found)
     }
 }
 

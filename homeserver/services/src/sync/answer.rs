@@ -1,6 +1,6 @@
 //! One answer to a sync, computed from one snapshot.
 
-use super::room::{RoomSync, stripped_state, write_room_key};
+use super::room::{RoomSync, stripped_state};
 use super::{SyncRequest, SyncToken, Syncs};
 use crate::accounts::account_data::{self, Item};
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::rooms::client_event::EventForm;
 use crate::rooms::memberships::{self, UserRoom};
 use crate::rooms::record::write_json_string;
 use crate::rooms::visibility::{End, Viewer};
-use crate::rooms::{Membership, RoomDeps, RoomReader};
+use crate::rooms::{Membership, RoomDeps, RoomReader, user_topic};
 use serde_json::{Map, Value, json};
 use state_res::ids::{RoomKey, UserKey};
 use std::collections::{BTreeMap, HashSet};
@@ -36,7 +36,9 @@ pub(super) struct Look<'a> {
     snapshot: Snapshot,
     rooms: Arc<Vec<UserRoom>>,
     /// Users of whom only state is shown.
-    ignored: HashSet<String>,
+    ignored: Arc<HashSet<String>>,
+    /// A position after which nothing of the user's own has changed; `None` if everything is to be looked at.
+    own_news: Option<Position>,
 }
 
 impl<'a> Look<'a> {
@@ -53,8 +55,9 @@ impl<'a> Look<'a> {
         let epoch = deps.user_rooms.epoch();
         let snapshot = deps.store.snapshot();
         let rooms = deps.user_rooms.of(&snapshot, epoch, user)?;
-        let ignored = ignored_users(&snapshot, user)?;
-        Ok(Self { syncs, request, user, since, volatile, changes, snapshot, rooms, ignored })
+        let ignored = syncs.ignored.get(&snapshot, user, |_| Ok(Arc::new(ignored_users(&snapshot, user)?)))?;
+        let own_news = since.map(|_| deps.store.untouched_since(user_topic(user)));
+        Ok(Self { syncs, request, user, since, volatile, changes, snapshot, rooms, ignored, own_news })
     }
 
     fn deps(&self) -> &RoomDeps {
@@ -68,11 +71,14 @@ impl<'a> Look<'a> {
 
     /// What has happened since.
     pub(super) fn answer(&self) -> Result<Answer> {
-        let Self { syncs, request, user, since, volatile, changes, snapshot, rooms, .. } = self;
+        let Self { syncs, request, user, since, volatile, snapshot, .. } = self;
         let (deps, since, until) = (self.deps(), *since, self.until());
         let data = match since {
-            None => account_data::global(snapshot, *user)?,
-            Some(since) => account_data::changes(snapshot, *user, since.position, until)?,
+            None => account_data::all(snapshot, *user)?,
+            Some(since) if self.own_news_after(since.position) => {
+                account_data::changes(snapshot, *user, since.position, until)?
+            }
+            Some(_) => Vec::new(),
         };
         let mut global: Vec<Item> = Vec::new();
         let mut by_room: BTreeMap<String, Vec<Item>> = BTreeMap::new();
@@ -87,72 +93,18 @@ impl<'a> Look<'a> {
         {
             global.push(Item { room_id: None, kind: "m.push_rules".to_owned(), content: rules.to_string().into() });
         }
-
-        let mut lists: [(&str, Vec<u8>, bool); 4] =
-            [("join", vec![], true), ("invite", vec![], true), ("knock", vec![], true), ("leave", vec![], true)];
-        for row in rooms.iter() {
-            if !request.filter.room.wants(&row.room_id) {
-                continue;
-            }
-            let reader = syncs.rooms.reader_at(snapshot.clone(), *changes, row.room);
-            let (list, json) = match row.membership {
-                Membership::Join => {
-                    let known = self.known(&reader, row)?;
-                    let data = match known {
-                        Some(_) => by_room.remove(&row.room_id).unwrap_or_default(),
-                        None => account_data::of_room(snapshot, *user, row.room)?,
-                    };
-                    (0, self.joined(&reader, row, known, &data)?)
-                }
-                Membership::Invite | Membership::Knock => {
-                    let list = if row.membership == Membership::Invite { 1 } else { 2 };
-                    (list, self.invited(&reader, row)?)
-                }
-                Membership::Leave | Membership::Ban => (3, self.left(&reader, row)?),
-            };
-            if let Some(json) = json {
-                let (_, out, first) = &mut lists[list];
-                write_room_key(out, &row.room_id, first);
-                out.extend_from_slice(&json);
-            }
-        }
-
-        let (to_device, to_device_until) = syncs.devices.to_device(
-            snapshot,
-            &request.user_id,
-            &request.device_id,
-            since.map_or(0, |since| since.to_device),
-            until,
-        )?;
-        let (changed, left) = match since {
-            None => (Vec::new(), Vec::new()),
-            Some(since) => syncs.devices.device_lists(snapshot, &request.user_id, since.position, until)?,
+        let to_device_since = since.map_or(0, |since| since.to_device);
+        let (to_device, to_device_until) = if self.own_news_after(to_device_since) {
+            syncs.devices.to_device(snapshot, &request.user_id, &request.device_id, to_device_since, until)?
+        } else {
+            (Vec::new(), until)
         };
-        let (mut one_time, fallback) = syncs.devices.key_counts(snapshot, &request.user_id, &request.device_id)?;
-        // Clients upload new keys when they see none left, not when they see nothing.
-        one_time.entry("signed_curve25519".to_owned()).or_insert(0);
         let next = SyncToken { position: until, volatile: *volatile, to_device: to_device_until };
 
-        let rooms: usize = lists.iter().map(|(_, body, _)| body.len()).sum();
-        let mut json = Vec::with_capacity(rooms + 1024);
+        let mut json = Vec::with_capacity(2048);
         json.extend_from_slice(b"{\"next_batch\":");
         write_json_string(&mut json, &next.encode(deps.store.incarnation()));
-        let mut is_empty = true;
-        if lists.iter().any(|(_, _, empty)| !empty) {
-            is_empty = false;
-            json.extend_from_slice(b",\"rooms\":{");
-            let mut first = true;
-            for (name, body, empty) in &lists {
-                if *empty {
-                    continue;
-                }
-                write_room_key(&mut json, name, &mut first);
-                json.push(b'{');
-                json.extend_from_slice(body);
-                json.push(b'}');
-            }
-            json.push(b'}');
-        }
+        let mut is_empty = !self.write_rooms(&mut json, &mut by_room)?;
         let wanted = |item: &&Item| request.filter.account_data.allows_type(&item.kind);
         if global.iter().any(|item| wanted(&item)) {
             is_empty = false;
@@ -164,10 +116,17 @@ impl<'a> Look<'a> {
             is_empty = false;
             let _ = write!(json, ",\"to_device\":{{\"events\":[{}]}}", to_device.join(","));
         }
+        let (changed, left) = match since {
+            None => (Vec::new(), Vec::new()),
+            Some(since) => syncs.devices.device_lists(snapshot, &request.user_id, since.position, until)?,
+        };
         if !changed.is_empty() || !left.is_empty() {
             is_empty = false;
             let _ = write!(json, ",\"device_lists\":{}", json!({ "changed": changed, "left": left }));
         }
+        let (mut one_time, fallback) = syncs.devices.key_counts(snapshot, &request.user_id, &request.device_id)?;
+        // Clients upload new keys when they see none left, not when they see nothing.
+        one_time.entry("signed_curve25519".to_owned()).or_insert(0);
         let _ = write!(
             json,
             ",\"device_one_time_keys_count\":{},\"device_unused_fallback_key_types\":{}}}",
@@ -175,6 +134,71 @@ impl<'a> Look<'a> {
             json!(fallback)
         );
         Ok(Answer { json, is_empty: is_empty && since.is_some() })
+    }
+
+    /// Whether anything of the user's own (account data, to-device messages, memberships) may have changed after `position`.
+    fn own_news_after(&self, position: Position) -> bool {
+        self.own_news.is_none_or(|last| last > position)
+    }
+
+    /// Appends `,"rooms":{…}`, if there is anything to tell of any; gives whether there is. `data` holds the account data of rooms.
+    fn write_rooms(&self, json: &mut Vec<u8>, data: &mut BTreeMap<String, Vec<Item>>) -> Result<bool> {
+        let lists: [(&str, &[Membership]); 4] = [
+            ("join", &[Membership::Join]),
+            ("invite", &[Membership::Invite]),
+            ("knock", &[Membership::Knock]),
+            ("leave", &[Membership::Leave, Membership::Ban]),
+        ];
+        let mut any = false;
+        for (name, memberships) in lists {
+            let mut first = true;
+            for row in self.rooms.iter().filter(|row| memberships.contains(&row.membership)) {
+                if !self.request.filter.room.wants(&row.room_id) {
+                    continue;
+                }
+                let start = json.len();
+                if first {
+                    json.extend_from_slice(if any { b"," } else { b",\"rooms\":{" });
+                    write_json_string(json, name);
+                    json.extend_from_slice(b":{");
+                } else {
+                    json.push(b',');
+                }
+                write_json_string(json, &row.room_id);
+                json.push(b':');
+                if self.write_room(json, row, data)? {
+                    (first, any) = (false, true);
+                } else {
+                    json.truncate(start);
+                }
+            }
+            if !first {
+                json.push(b'}');
+            }
+        }
+        if any {
+            json.push(b'}');
+        }
+        Ok(any)
+    }
+
+    /// Appends a room's object, if there is anything to tell; gives whether there is.
+    fn write_room(&self, json: &mut Vec<u8>, row: &UserRoom, data: &mut BTreeMap<String, Vec<Item>>) -> Result<bool> {
+        // Of most rooms there is nothing to tell, and most of what would say so is in memory.
+        let reader = self.syncs.rooms.reader_at(self.snapshot.clone(), self.changes, row.room);
+        match row.membership {
+            Membership::Join => {
+                let known = self.known(&reader, row)?;
+                let own = data.remove(&row.room_id).unwrap_or_default();
+                let own = match known {
+                    None if self.since.is_some() => account_data::of_room(&self.snapshot, self.user, row.room)?,
+                    _ => own,
+                };
+                self.joined(json, &reader, row, known, &own)
+            }
+            Membership::Invite | Membership::Knock => self.invited(json, &reader, row),
+            Membership::Leave | Membership::Ban => self.left(json, &reader, row),
+        }
     }
 
     /// What the client has seen of a room: nothing, if the user was not joined to it then. Their row does not say that, as it may have
@@ -191,11 +215,12 @@ impl<'a> Look<'a> {
     /// A room that the user is in; `known` is what the client has seen of it.
     fn joined(
         &self,
+        json: &mut Vec<u8>,
         reader: &RoomReader,
         row: &UserRoom,
         known: Option<SyncToken>,
         data: &[Item],
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<bool> {
         let Self { syncs, request, .. } = self;
         let deps = self.deps();
         let filter = &request.filter.room;
@@ -204,28 +229,30 @@ impl<'a> Look<'a> {
             Some(since) => deps.activity.may_have_changed(reader.snapshot(), row.room, since)?,
             None => true,
         };
-        let mut json = vec![b'{'];
+        let viewer = Viewer::joined(reader, &request.user_id, self.user);
+        json.push(b'{');
+        let start = json.len();
         let mut is_empty = true;
         if active || request.full_state {
-            let events = self.room(reader, row, position, self.until()).events()?;
-            if !events.is_empty || request.full_state {
+            if self.room(reader, row, position, self.until()).write(json, &viewer)? || request.full_state {
                 is_empty = false;
-                json.extend_from_slice(&events.json);
+            } else {
+                json.truncate(start);
             }
         }
         let ephemeral = self.ephemeral_events(row.room, known)?;
         let receipts_changed = !ephemeral.is_empty();
         if receipts_changed {
-            separate(&mut json);
+            separate(json, start);
             is_empty = false;
             let _ = write!(json, "\"ephemeral\":{{\"events\":{}}}", Value::Array(ephemeral));
         }
         let wanted = |item: &&Item| filter.account_data.events.allows_type(&item.kind);
         if data.iter().any(|item| wanted(&item)) {
-            separate(&mut json);
+            separate(json, start);
             is_empty = false;
             json.extend_from_slice(b"\"account_data\":{\"events\":");
-            write_account_data(&mut json, data.iter().filter(wanted));
+            write_account_data(json, data.iter().filter(wanted));
             json.push(b'}');
         }
         // A receipt of the user's own changes their counts even where the filter shows no receipts.
@@ -237,11 +264,11 @@ impl<'a> Look<'a> {
                 )
             })?
         {
-            return Ok(None);
+            return Ok(false);
         }
-        separate(&mut json);
+        separate(json, start);
         let by_thread = filter.timeline.unread_thread_notifications;
-        let unread = syncs.unread.unread(reader, &request.user_id, by_thread)?;
+        let unread = syncs.unread.unread(&viewer, &self.ignored, by_thread)?;
         let _ = write!(
             json,
             "\"unread_notifications\":{{\"highlight_count\":{},\"notification_count\":{}}}",
@@ -258,7 +285,7 @@ impl<'a> Look<'a> {
             let _ = write!(json, ",\"unread_thread_notifications\":{}", Value::Object(threads));
         }
         json.push(b'}');
-        Ok(Some(json))
+        Ok(true)
     }
 
     /// Typing and receipts; all that there are for who knows nothing of the room.
@@ -271,53 +298,52 @@ impl<'a> Look<'a> {
         {
             events.push(json!({ "type": "m.typing", "content": { "user_ids": users } }));
         }
-        let receipts = match since {
-            Some(since) => syncs.ephemeral.receipts_may_have_changed(snapshot, room, since.position)?,
-            None => true,
-        };
-        if receipts
+        let position = since.map(|since| since.position);
+        if syncs.ephemeral.receipts_may_have_changed(snapshot, room, position.unwrap_or(0))?
             && filter.allows_type("m.receipt")
-            && let Some(content) =
-                syncs.ephemeral.receipts(snapshot, room, since.map(|since| since.position), &request.user_id)?
+            && let Some(content) = syncs.ephemeral.receipts(snapshot, room, position, &request.user_id)?
         {
             events.push(json!({ "type": "m.receipt", "content": content }));
         }
         Ok(events)
     }
 
-    fn left(&self, reader: &RoomReader, row: &UserRoom) -> Result<Option<Vec<u8>>> {
+    fn left(&self, json: &mut Vec<u8>, reader: &RoomReader, row: &UserRoom) -> Result<bool> {
         let wanted = match self.since {
             Some(since) => row.position > since.position,
             None => self.request.filter.room.include_leave,
         };
         if !wanted || memberships::is_forgotten(reader.snapshot(), self.user, row.room)? {
-            return Ok(None);
+            return Ok(false);
         }
         if row.event.is_none() {
-            return Ok(Some(b"{\"timeline\":{\"events\":[],\"limited\":false},\"state\":{\"events\":[]}}".to_vec()));
+            json.extend_from_slice(b"{\"timeline\":{\"events\":[],\"limited\":false},\"state\":{\"events\":[]}}");
+            return Ok(true);
         }
         // What happened between the end and, say, an invite that was turned down, is not the user's to see.
         let viewer = Viewer::new(reader, &self.request.user_id)?;
-        let events = match viewer.ended().map(End::position) {
+        json.push(b'{');
+        match viewer.ended().map(End::position) {
             Some(ended) if self.since.is_none_or(|since| since.position < ended) => {
-                self.room(reader, row, self.known(reader, row)?.map(|known| known.position), ended).events()?
+                self.room(reader, row, self.known(reader, row)?.map(|known| known.position), ended)
+                    .write(json, &viewer)?;
             }
-            _ => self.room(reader, row, self.since.map(|since| since.position), row.position).only_own_end()?,
-        };
-        let mut json = vec![b'{'];
-        json.extend_from_slice(&events.json);
+            _ => self
+                .room(reader, row, self.since.map(|since| since.position), row.position)
+                .write_only_own_end(json, &viewer)?,
+        }
         json.push(b'}');
-        Ok(Some(json))
+        Ok(true)
     }
 
-    fn invited(&self, reader: &RoomReader, row: &UserRoom) -> Result<Option<Vec<u8>>> {
+    fn invited(&self, json: &mut Vec<u8>, reader: &RoomReader, row: &UserRoom) -> Result<bool> {
         if self.since.is_some_and(|since| row.position <= since.position) {
-            return Ok(None);
+            return Ok(false);
         }
         if !self.ignored.is_empty()
             && row.inviter(reader, &self.request.user_id)?.is_some_and(|inviter| self.ignored.contains(&inviter))
         {
-            return Ok(None);
+            return Ok(false);
         }
         let events = match &row.stripped {
             Some(stripped) => stripped.clone(),
@@ -327,7 +353,8 @@ impl<'a> Look<'a> {
             }
         };
         let name = if row.membership == Membership::Invite { "invite_state" } else { "knock_state" };
-        Ok(Some(format!("{{\"{name}\":{{\"events\":{events}}}}}").into_bytes()))
+        let _ = write!(json, "{{\"{name}\":{{\"events\":{events}}}}}");
+        Ok(true)
     }
 
     /// A room, to be looked at after `since` and up to `until`.
@@ -343,6 +370,7 @@ impl<'a> Look<'a> {
             reader,
             row,
             user_id: &request.user_id,
+            user: self.user,
             device_id: &request.device_id,
             filter: &request.filter.room,
             form: EventForm {
@@ -387,9 +415,9 @@ fn write_account_data<'a>(out: &mut Vec<u8>, items: impl Iterator<Item = &'a Ite
     out.push(b']');
 }
 
-/// A comma, where something stands before.
-fn separate(json: &mut Vec<u8>) {
-    if json.len() > 1 {
+/// A comma, where something stands behind `start`.
+fn separate(json: &mut Vec<u8>, start: usize) {
+    if json.len() > start {
         json.push(b',');
     }
 }

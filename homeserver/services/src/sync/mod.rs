@@ -15,18 +15,23 @@ pub use token::SyncToken;
 use crate::accounts::filters::SyncFilter;
 use crate::ephemeral::Ephemeral;
 use crate::error::Result;
+use crate::of_user::OfUser;
+use crate::rooms::visibility::Viewer;
 use crate::rooms::{self, Membership, Rooms};
 use answer::{Answer, Look};
 use async_trait::async_trait;
 use serde_json::Value;
 use state_res::ids::UserKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Position, Snapshot, Topic};
 
 /// Longest time that a client may wait.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Users of whom it is remembered whom they ignore.
+const USERS: usize = 4_000;
 
 /// Who syncs, and how.
 #[derive(Debug, Clone)]
@@ -36,7 +41,7 @@ pub struct SyncRequest {
     /// Their device.
     pub device_id: String,
     /// What to leave out.
-    pub filter: SyncFilter,
+    pub filter: Arc<SyncFilter>,
     /// The token of the last answer.
     pub since: Option<String>,
     /// Tell all state.
@@ -96,8 +101,8 @@ pub struct Unread {
 
 /// Who counts what is unread.
 pub trait UnreadCounts: Send + Sync {
-    /// The counts of a user in the room of `reader`, threads apart if `by_thread`.
-    fn unread(&self, reader: &rooms::RoomReader, user_id: &str, by_thread: bool) -> Result<Unread>;
+    /// The counts of a user who is joined to a room and ignores others, threads apart if `by_thread`.
+    fn unread(&self, viewer: &Viewer<'_>, ignored: &HashSet<String>, by_thread: bool) -> Result<Unread>;
 
     /// The content of `m.push_rules` for a user whose account data do not say it: the default rules.
     fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Value>>;
@@ -110,6 +115,7 @@ pub struct Syncs {
     ephemeral: Ephemeral,
     devices: Arc<dyn DeviceFeed>,
     unread: Arc<dyn UnreadCounts>,
+    ignored: Arc<OfUser<Arc<HashSet<String>>>>,
     /// Ends waits when the server stops.
     stopping: tokio_util::sync::CancellationToken,
 }
@@ -124,7 +130,8 @@ impl Syncs {
         unread: Arc<dyn UnreadCounts>,
         stopping: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { rooms, ephemeral, devices, unread, stopping }
+        let ignored = Arc::new(OfUser::new(rooms.deps().store.clone(), USERS));
+        Self { rooms, ephemeral, devices, unread, ignored, stopping }
     }
 
     /// Answers a sync: JSON text.

@@ -4,9 +4,9 @@ use super::timeline::{self, Timeline};
 use crate::accounts::filters::RoomFilter;
 use crate::error::Result;
 use crate::rooms::client_event::{ClientView, EventForm};
+use crate::rooms::facts::Facts;
 use crate::rooms::memberships::UserRoom;
-use crate::rooms::record::{StoredEvent, write_json_string};
-use crate::rooms::standing::Standing;
+use crate::rooms::record::StoredEvent;
 use crate::rooms::timeline::Boundary;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader};
@@ -15,6 +15,7 @@ use state_res::ids::{EventKey, StateKeyId, UserKey};
 use state_res::tree::{self, Root};
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
+use std::sync::Arc;
 use storage::Position;
 
 /// Events of a room's timeline in one answer, where the filter does not say.
@@ -35,6 +36,8 @@ pub struct RoomSync<'a> {
     pub row: &'a UserRoom,
     /// The user.
     pub user_id: &'a str,
+    /// Their key.
+    pub user: UserKey,
     /// The device.
     pub device_id: &'a str,
     /// The filter.
@@ -55,40 +58,32 @@ pub struct RoomSync<'a> {
     pub now: i64,
 }
 
-/// The parts that come from events: `"timeline":{…},"state":{…},"summary":{…}` without braces around them.
-pub struct RoomEvents {
-    /// JSON text of the members.
-    pub json: Vec<u8>,
-    /// Whether there is anything to tell.
-    pub is_empty: bool,
-}
-
 impl RoomSync<'_> {
-    /// The one event that ended an invite, a knock or nothing at all, for who was not in the room before it.
-    pub fn only_own_end(&self) -> Result<RoomEvents> {
-        let viewer = Viewer::new(self.reader, self.user_id)?;
+    /// The one event that ended an invite, a knock or nothing at all, for who was not in the room before it. What is written is as for
+    /// [`Self::write`].
+    pub fn write_only_own_end(&self, out: &mut Vec<u8>, viewer: &Viewer<'_>) -> Result<()> {
         let boundary = Boundary::after_position(self.until);
         let mut timeline = Timeline { events: Vec::new(), limited: false, prev_batch: boundary, start: Root::EMPTY };
         self.add_own_end(&mut timeline)?;
-        let mut json = Vec::with_capacity(512);
-        self.write_timeline(&mut json, &self.view(&viewer), &timeline)?;
-        json.extend_from_slice(self.state_name());
-        json.extend_from_slice(b"[]}");
-        Ok(RoomEvents { json, is_empty: false })
+        self.write_timeline(out, &self.view(viewer), &timeline)?;
+        out.extend_from_slice(self.state_name());
+        out.extend_from_slice(b"[]}");
+        Ok(())
     }
 
-    /// Timeline, state and summary.
-    pub fn events(&self) -> Result<RoomEvents> {
-        let viewer = Viewer::new(self.reader, self.user_id)?;
+    /// Appends what comes from events, `"timeline":{…},"state":{…},"summary":{…}` without braces around them. Gives whether there was
+    /// anything to tell.
+    pub fn write(&self, out: &mut Vec<u8>, viewer: &Viewer<'_>) -> Result<bool> {
         let limit = timeline_limit(self.filter);
+        let wants_room = self.filter.timeline.wants_room(&self.row.room_id);
         let wanted = |event: &StoredEvent| {
-            Ok(self.filter.timeline.wants_room(&self.row.room_id)
+            Ok(wants_room
                 && self.filter.timeline.matches(self.reader, event)?
-                && (event.is_state() || !self.ignored.contains(&event.sender())))
+                && (event.is_state() || self.ignored.is_empty() || !self.ignored.contains(&event.sender())))
         };
         let mut timeline = match self.since {
-            Some(since) => timeline::since(self.reader, &viewer, &wanted, since, self.until, limit)?,
-            None => timeline::latest(self.reader, &viewer, &wanted, self.until, limit)?,
+            Some(since) => timeline::since(self.reader, viewer, &wanted, since, self.until, limit)?,
+            None => timeline::latest(self.reader, viewer, &wanted, self.until, limit)?,
         };
         self.add_own_end(&mut timeline)?;
         let from = match self.since {
@@ -97,27 +92,25 @@ impl RoomSync<'_> {
         };
         let now_root = self.reader.root_at(self.until)?;
         let state = self.state(&timeline, from, now_root)?;
-        let view = self.view(&viewer);
-        let mut json = Vec::with_capacity(512);
-        self.write_timeline(&mut json, &view, &timeline)?;
-        json.extend_from_slice(self.state_name());
-        write_events(&mut json, &view, &state)?;
-        json.push(b'}');
+        let view = self.view(viewer);
+        self.write_timeline(out, &view, &timeline)?;
+        out.extend_from_slice(self.state_name());
+        write_events(out, &view, &state)?;
+        out.push(b'}');
 
         let members_changed = from.is_none() || self.members_changed(from.unwrap_or(Root::EMPTY), now_root)?;
         if members_changed && self.row.membership == Membership::Join {
-            json.extend_from_slice(b",\"summary\":");
-            json.extend_from_slice(summary(self.reader, now_root, self.user_id)?.to_string().as_bytes());
+            out.extend_from_slice(b",\"summary\":");
+            out.extend_from_slice(summary(self.reader, now_root, self.user_id)?.to_string().as_bytes());
         }
-        let is_empty = timeline.events.is_empty() && state.is_empty() && !timeline.limited && self.since.is_some();
-        Ok(RoomEvents { json, is_empty })
+        Ok(!timeline.events.is_empty() || !state.is_empty() || timeline.limited || self.since.is_none())
     }
 
     fn view<'v>(&'v self, viewer: &'v Viewer<'v>) -> ClientView<'v> {
         ClientView {
             reader: self.reader,
             viewer,
-            user: UserKey::of(self.user_id),
+            user: self.user,
             device_id: self.device_id,
             now: self.now,
             room_id: None,
@@ -143,11 +136,10 @@ impl RoomSync<'_> {
             return Ok(());
         }
         let Some(event) = self.row.event else { return Ok(()) };
-        if timeline.events.iter().any(|(known, _)| known.key() == event) {
+        if timeline.events.iter().any(|known| known.event.key() == event) {
             return Ok(());
         }
-        let Some(standing) = self.reader.standing(event)? else { return Ok(()) };
-        timeline.events.push((self.reader.required_stored(event)?, standing));
+        timeline.events.extend(self.reader.facts_of_any(event)?);
         Ok(())
     }
 
@@ -161,27 +153,30 @@ impl RoomSync<'_> {
 
     /// State events to send: what changed between `from` (or everything, without one) and the start of the timeline (or its end, with
     /// `state_after`).
-    fn state(&self, timeline: &Timeline, from: Option<Root>, now: Root) -> Result<Vec<(StoredEvent, Standing)>> {
+    fn state(&self, timeline: &Timeline, from: Option<Root>, now: Root) -> Result<Vec<Arc<Facts>>> {
         let to = if self.state_after { now } else { timeline.start };
+        let lazy = self.filter.state.lazy_load_members;
+        if from == Some(to) && to == now && !lazy {
+            return Ok(Vec::new());
+        }
         let mut wanted: HashMap<StateKeyId, EventKey> = HashMap::new();
         self.changes(from, to, &mut wanted)?;
         if !self.state_after && timeline.start != now {
             // State may have changed by resolution, without an event of the timeline that says so.
             let mut told: HashSet<StateKeyId> = HashSet::new();
-            for (event, _) in &timeline.events {
-                if let Some(state_key) = event.state_key() {
-                    told.insert(StateKeyId::of(&event.event_type(), &state_key));
+            for facts in &timeline.events {
+                if let Some(state_key) = facts.event.state_key() {
+                    told.insert(StateKeyId::of(&facts.event.event_type(), &state_key));
                 }
             }
             let mut later = HashMap::new();
             self.changes(Some(timeline.start), now, &mut later)?;
             wanted.extend(later.into_iter().filter(|(key, _)| !told.contains(key)));
         }
-        let lazy = self.filter.state.lazy_load_members;
         let limited_gap = timeline.limited && self.since.is_some();
         let mut senders: HashSet<String> = HashSet::new();
         if lazy {
-            senders.extend(timeline.events.iter().map(|(event, _)| event.sender()));
+            senders.extend(timeline.events.iter().map(|facts| facts.event.sender()));
             if from.is_none() {
                 senders.insert(self.user_id.to_owned());
             }
@@ -202,26 +197,29 @@ impl RoomSync<'_> {
             }
         }
         let member_prefix = StateKeyId::type_prefix("m.room.member");
-        let in_timeline: HashSet<EventKey> = timeline.events.iter().map(|(event, _)| event.key()).collect();
+        let in_timeline: HashSet<EventKey> = timeline.events.iter().map(|facts| facts.event.key()).collect();
         let mut state = Vec::with_capacity(wanted.len());
         for (key, event) in wanted {
             if !self.state_after && in_timeline.contains(&event) {
                 continue;
             }
-            let event = self.reader.required_stored(event)?;
+            let facts = self.reader.required_facts(event)?;
+            let event = &facts.event;
             if lazy && key.as_bytes().starts_with(&member_prefix) && !limited_gap {
                 let member = event.state_key().unwrap_or_default();
                 if !senders.contains(&member) {
                     continue;
                 }
             }
-            if !self.filter.state.matches(self.reader, &event)? {
+            if !self.filter.state.matches(self.reader, event)? {
                 continue;
             }
-            let Some(standing) = self.reader.standing(event.key())? else { continue };
-            state.push((event, standing));
+            state.push(facts);
         }
-        state.sort_by_key(|(event, standing)| (standing.position, standing.ordinal, standing.depth, event.key()));
+        state.sort_by_key(|facts| {
+            let standing = &facts.standing;
+            (standing.position, standing.ordinal, standing.depth, facts.event.key())
+        });
         Ok(state)
     }
 
@@ -245,13 +243,13 @@ impl RoomSync<'_> {
     }
 }
 
-fn write_events(out: &mut Vec<u8>, view: &ClientView<'_>, events: &[(StoredEvent, Standing)]) -> Result<()> {
+fn write_events(out: &mut Vec<u8>, view: &ClientView<'_>, events: &[Arc<Facts>]) -> Result<()> {
     out.push(b'[');
-    for (index, (event, standing)) in events.iter().enumerate() {
+    for (index, facts) in events.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        view.write(out, event, standing)?;
+        view.write(out, facts)?;
     }
     out.push(b']');
     Ok(())
@@ -274,13 +272,13 @@ fn heroes(reader: &RoomReader, root: Root, user_id: &str) -> Result<Vec<String>>
         if member.user_id == user_id {
             continue;
         }
-        let Some(standing) = reader.standing(member.event)? else { continue };
+        let Some(facts) = reader.facts_of_any(member.event)? else { continue };
         let list = match member.membership {
             Membership::Join | Membership::Invite => &mut present,
             Membership::Leave | Membership::Ban => &mut gone,
             Membership::Knock => continue,
         };
-        list.push((standing.position, standing.ordinal, member.user_id));
+        list.push((facts.standing.position, facts.standing.ordinal, member.user_id));
     }
     let mut list = if present.is_empty() { gone } else { present };
     list.sort();
@@ -331,14 +329,4 @@ pub fn stripped_state(reader: &RoomReader, root: Root, member: Option<EventKey>)
         events.push(stripped);
     }
     Ok(serde_json::Value::Array(events).to_string())
-}
-
-/// Appends `"room id":`.
-pub(super) fn write_room_key(out: &mut Vec<u8>, room_id: &str, first: &mut bool) {
-    if !*first {
-        out.push(b',');
-    }
-    *first = false;
-    write_json_string(out, room_id);
-    out.push(b':');
 }

@@ -71,6 +71,50 @@ pub async fn subscribing_then_reading_never_misses(disk: &Disk) {
     assert!(seen.into_iter().all(|seen| seen.unwrap() == ROWS));
 }
 
+pub async fn what_a_snapshot_shows_has_been_touched(disk: &Disk) {
+    let store = disk.open();
+    let mut last = [0; 4];
+    for n in 0..40_u32 {
+        let which = n as usize * 7 % 3;
+        let mut touching = batch();
+        touching.put(POINT, b"k", &n.to_be_bytes()).topic(topic(which as u32));
+        last[which] = committed(&store, touching).await;
+        store.volatile().notify(topic(3));
+        for (known, last) in (0..).map(topic).zip(last) {
+            assert_eq!(store.untouched_since(known), last);
+        }
+    }
+    // After a restart nobody knows which it was: all count as touched by the last.
+    drop(store);
+    let store = disk.open();
+    for known in (0..4).map(topic) {
+        assert!(store.untouched_since(known) >= last.into_iter().max().unwrap());
+    }
+
+    // Whoever sees a row knows that its topic was touched.
+    const ROWS: u64 = 500;
+    let began = store.position();
+    let writer = async {
+        for n in 0..ROWS {
+            let mut row = batch();
+            row.class(Class::Logged).put(APPEND, &n.to_be_bytes(), b"").topic(topic(9));
+            committed(&store, row).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let reader = async {
+        let mut seen = 0;
+        while seen < ROWS {
+            let snapshot = store.snapshot();
+            let rows = snapshot.scan(APPEND, 0_u64.to_be_bytes()..ROWS.to_be_bytes()).count() as u64;
+            assert!(store.untouched_since(topic(9)) >= began + rows, "{rows} rows");
+            seen = rows;
+            tokio::task::yield_now().await;
+        }
+    };
+    futures::join!(writer, reader);
+}
+
 pub async fn a_volatile_notification_writes_nothing(disk: &Disk) {
     let store = disk.open();
     put(&store, POINT, b"k", b"").await;

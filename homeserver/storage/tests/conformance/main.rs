@@ -44,7 +44,7 @@ on_each_engine! {
     reads: a_snapshot_stays_as_it_was, scans_are_half_open_both_ways, prefixes_end_where_they_should,
         tables_do_not_leak_into_each_other, multi_get_answers_in_order, deleted_ranges_are_gone_and_can_be_filled_again,
         random_writes_read_like_a_sorted_map, the_reader_pool_is_bounded;
-    feeds: only_subscribers_of_the_topic_wake, subscribing_then_reading_never_misses, a_volatile_notification_writes_nothing,
+    feeds: only_subscribers_of_the_topic_wake, subscribing_then_reading_never_misses, what_a_snapshot_shows_has_been_touched, a_volatile_notification_writes_nothing,
         leaving_takes_nobody_else_along, a_wake_comes_after_the_snapshot;
     log: the_log_tells_what_was_committed, cursors_are_durable, the_log_is_trimmed_but_not_before_its_readers;
     leases: one_holder_at_a_time, an_old_fence_is_refused, renewing_and_releasing;

@@ -234,7 +234,7 @@ impl Sweeper<'_> {
         let mut batch = self.batch();
         batch.delete_range(tables::ROOTS, &room_key(self.room, &[]), &last);
         match self.deps.store.commit_logged(batch).await {
-            Outcome::Committed(_) => self.deps.caches.forget_roots(self.room),
+            Outcome::Committed(_) => self.deps.caches.forget_past(self.room),
             Outcome::Conflict(_) => return Err(interfered()),
             Outcome::Unknown(cause) => return Err(cause.into()),
         }
