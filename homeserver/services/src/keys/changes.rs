@@ -135,7 +135,7 @@ fn look_at_room(
     if !is_joined && !is_news {
         return Ok(());
     }
-    if !is_news && !rooms.deps().activity.may_have_changed(snapshot, row.room, since)? {
+    if !is_news && !rooms.deps().caches.activity.may_have_changed(snapshot, row.room, since)? {
         return Ok(());
     }
     let reader = reader(rooms, snapshot, row.room);

@@ -76,7 +76,9 @@ impl RoomReader {
         let until = until.min(self.snapshot.position());
         let tail = self.caches.tail(self.room).filter(|tail| tail.begins_by(since));
         let (known, from) = match &tail {
-            Some(tail) if until <= tail.to => return Ok(Box::new(tail.between(since, until).into_iter().map(Ok))),
+            Some(tail) if until <= tail.to || self.is_quiet_after(tail.to)? => {
+                return Ok(Box::new(tail.between(since, until).into_iter().map(Ok)));
+            }
             Some(tail) => (tail.between(since, tail.to), tail.to),
             None => (Vec::new(), since),
         };
@@ -84,12 +86,30 @@ impl RoomReader {
         let newer: Vec<Announced> = rest.by_ref().take(TAIL + 1).collect::<Result<_>>()?;
         let some = newer.into_iter();
         if some.len() <= TAIL {
-            let mut tail = tail.unwrap_or(Tail { after: since, to: since, rows: Vec::new() });
+            let mut tail = tail.map_or(Tail { after: since, to: since, rows: Vec::new() }, |tail| (*tail).clone());
             tail.extend(some.as_slice(), until);
             self.caches.put_tail(self.room, tail, self.epoch);
             return Ok(Box::new(some.chain(known).map(Ok)));
         }
         Ok(Box::new(some.map(Ok).chain(rest).chain(known.into_iter().map(Ok))))
+    }
+
+    /// The position of the first of the newest `count` announced events; `None` unless they are in memory.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn before_newest(&self, count: usize) -> Result<Option<Position>> {
+        let until = self.snapshot.position();
+        let Some(tail) = self.caches.tail(self.room) else { return Ok(None) };
+        if tail.to < until && !self.is_quiet_after(tail.to)? {
+            return Ok(None);
+        }
+        let rows = tail.rows.get(..tail.rows.partition_point(|row| row.position <= until)).unwrap_or_default();
+        Ok(rows.len().checked_sub(count).and_then(|first| rows.get(first)).map(|row| row.position))
+    }
+
+    fn is_quiet_after(&self, position: Position) -> Result<bool> {
+        Ok(!self.caches.activity.may_have_changed(&self.snapshot, self.room, position)?)
     }
 
     fn rows(&self, since: Position, until: Position) -> impl Iterator<Item = Result<Announced>> + '_ {

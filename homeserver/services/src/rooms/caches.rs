@@ -1,11 +1,13 @@
 //! What rooms keep in memory: bounded, and only of things that never change once they are stored.
 
+use super::activity::Activity;
 use super::announced::Tail;
 use super::erasure::Erasures;
 use super::facts::Facts;
 use super::reader::Membership;
 use super::record::StoredEvent;
 use super::visibility::HistoryVisibility;
+use crate::tables;
 use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -63,9 +65,11 @@ pub struct Caches {
     /// The counts of each room's state of late.
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
     /// The end of each room's timeline.
-    tails: Mutex<LruCache<RoomKey, Tail>>,
+    tails: Mutex<LruCache<RoomKey, Arc<Tail>>>,
     perspectives: Mutex<LruCache<(RoomKey, Root, UserKey), Perspective>>,
     changes: AtomicU64,
+    /// When something last happened in each room.
+    pub activity: Activity,
     /// Users whose content is erased.
     pub erasures: Erasures,
 }
@@ -83,6 +87,7 @@ impl Default for Caches {
             tails: Mutex::new(LruCache::new(cache(TAILS))),
             perspectives: Mutex::new(LruCache::new(cache(PERSPECTIVES))),
             changes: AtomicU64::new(0),
+            activity: Activity::of(tables::TIMELINE),
             erasures: Erasures::default(),
         }
     }
@@ -195,7 +200,7 @@ impl Caches {
     }
 
     /// The end of a room's timeline, as far as it is known.
-    pub fn tail(&self, room: RoomKey) -> Option<Tail> {
+    pub fn tail(&self, room: RoomKey) -> Option<Arc<Tail>> {
         self.tails.lock().get(&room).cloned()
     }
 
@@ -203,7 +208,7 @@ impl Caches {
     pub fn put_tail(&self, room: RoomKey, tail: Tail, epoch: u64) {
         let mut tails = self.tails.lock();
         if self.changes() == epoch && tails.peek(&room).is_none_or(|known| tail.is_newer_than(known)) {
-            tails.put(room, tail);
+            tails.put(room, Arc::new(tail));
         }
     }
 

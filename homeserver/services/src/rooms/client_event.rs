@@ -103,7 +103,7 @@ impl ClientView<'_> {
             write_json_string(out, room_id);
         }
         out.extend_from_slice(b",\"unsigned\":{\"age\":");
-        write_integer(out, self.now.saturating_sub(event.origin_server_ts()).max(0));
+        write_integer(out, self.now.saturating_sub(facts.ts).max(0));
         let membership = self.viewer.membership_at(if event.is_state() { standing.after } else { standing.before })?;
         out.extend_from_slice(b",\"membership\":\"");
         out.extend_from_slice(membership.as_str().as_bytes());

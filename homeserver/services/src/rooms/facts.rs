@@ -21,6 +21,8 @@ use storage::key;
 pub struct Facts {
     /// The event itself.
     pub event: StoredEvent,
+    /// Its `origin_server_ts`, in milliseconds.
+    pub ts: i64,
     /// What we think of it.
     pub standing: Standing,
     /// Whether events before it are missing here.
@@ -95,8 +97,10 @@ impl RoomReader {
         }
         let Some(standing) = self.standing(event)? else { return Ok(None) };
         let placed = !standing.is_outlier();
+        let stored = self.required_stored(event)?;
         let facts = Arc::new(Facts {
-            event: self.required_stored(event)?,
+            ts: stored.origin_server_ts(),
+            event: stored,
             standing,
             gap_before: placed && self.snapshot.get(tables::GAPS, &room_key(self.room, event.as_bytes()))?.is_some(),
             related: relations::of(self, event).next().is_some(),

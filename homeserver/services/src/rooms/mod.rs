@@ -72,8 +72,6 @@ pub struct RoomDeps {
     pub server_name: String,
     /// Bounded memory of immutable things.
     pub caches: Arc<Caches>,
-    /// When something last happened in each room.
-    pub activity: activity::Activity,
     /// The rooms of users who sync.
     pub user_rooms: activity::UserRooms,
     /// Rooms that are being swept.
@@ -145,7 +143,7 @@ impl Committing {
             }
         }
         self.deps.user_rooms.end(&self.users);
-        self.deps.activity.end(self.room, outcome.position());
+        self.deps.caches.activity.end(self.room, outcome.position());
     }
 }
 
@@ -199,7 +197,6 @@ impl Rooms {
                 world,
                 server_name: server_name.to_owned(),
                 caches,
-                activity: activity::Activity::of(tables::TIMELINE),
                 user_rooms: activity::UserRooms::default(),
                 sweeping: Mutex::default(),
                 profiles,
@@ -328,7 +325,7 @@ impl Rooms {
             let store = self.deps.store.clone();
             let batch = prepared.batch;
             let mut commit = Box::pin(async move { store.commit(batch).await });
-            self.deps.activity.begin(room);
+            self.deps.caches.activity.begin(room);
             self.deps.user_rooms.begin(&prepared.users);
             let first = futures::poll!(commit.as_mut());
             let rest = Committing {

@@ -226,7 +226,7 @@ impl<'a> Look<'a> {
         let filter = &request.filter.room;
         let position = known.map(|known| known.position);
         let active = match position {
-            Some(since) => deps.activity.may_have_changed(reader.snapshot(), row.room, since)?,
+            Some(since) => deps.caches.activity.may_have_changed(reader.snapshot(), row.room, since)?,
             None => true,
         };
         let viewer = Viewer::joined(reader, &request.user_id, self.user);

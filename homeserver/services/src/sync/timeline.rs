@@ -9,13 +9,17 @@ use crate::rooms::record::StoredEvent;
 use crate::rooms::timeline::Boundary;
 use crate::rooms::visibility::Viewer;
 use crate::tables;
+use bytes::Bytes;
 use state_res::ids::EventKey;
 use state_res::tree::Root;
 use std::sync::Arc;
-use storage::Position;
+use storage::{Position, StorageError};
 
 /// Most rows looked at for one room's timeline.
 const MAX_ROWS: usize = 5_000;
+
+/// Most rows read forward; with more, much of the room's history has been filled in of late.
+const MAX_FORWARD: usize = 600;
 
 /// Events to show, oldest first.
 pub(super) struct Timeline {
@@ -80,12 +84,10 @@ pub(super) fn latest(
     until: Position,
     limit: usize,
 ) -> Result<Timeline> {
-    let start = room_key(reader.room(), &[]);
-    let end = room_key(reader.room(), &until.saturating_add(1).to_be_bytes());
     let mut events: Vec<Arc<Facts>> = Vec::new();
     let mut limited = false;
     let mut edge: Option<(Root, HistoryKey)> = None;
-    for (count, row) in reader.snapshot().scan_rev(tables::HISTORY, start..end).enumerate() {
+    for (count, row) in newest_first(reader, until, limit)?.enumerate() {
         let (key, value) = row?;
         if events.len() >= limit || count >= MAX_ROWS {
             limited = true;
@@ -110,4 +112,27 @@ pub(super) fn latest(
     };
     let prev_batch = edge.map_or_else(|| Boundary::after_position(until), |(_, history)| Boundary::before(&history));
     Ok(Timeline { events, limited, prev_batch, start })
+}
+
+/// Rows of the room's history up to `until`, newest first. About the newest `likely` of them will be read, perhaps more.
+fn newest_first(
+    reader: &RoomReader,
+    until: Position,
+    likely: usize,
+) -> Result<impl Iterator<Item = std::result::Result<(Bytes, Bytes), StorageError>> + '_> {
+    let start = room_key(reader.room(), &[]);
+    let end = room_key(reader.room(), &until.saturating_add(1).to_be_bytes());
+    // Going back from row to row costs several times as much as going forward, which needs to know where to begin.
+    let middle = match reader.before_newest(likely + 1)? {
+        Some(position) if position <= until => room_key(reader.room(), &position.to_be_bytes()),
+        _ => end.clone(),
+    };
+    let newest = if middle < end {
+        reader.snapshot().scan(tables::HISTORY, &middle..&end).take(MAX_FORWARD).collect()
+    } else {
+        Vec::new()
+    };
+    let (newest, middle) = if newest.len() < MAX_FORWARD { (newest, middle) } else { (Vec::new(), end) };
+    let older = std::iter::once_with(move || reader.snapshot().scan_rev(tables::HISTORY, start..middle)).flatten();
+    Ok(newest.into_iter().rev().chain(older))
 }
