@@ -173,7 +173,9 @@ fn keys_end_with_their_device() {
         let fallback = json!({ format!("{ALGORITHM}:F1"): { "key": "f", "fallback": true } });
         let body = json!({ "device_keys": identity(&other), "one_time_keys": keys(0..3), "fallback_keys": fallback });
         server.upload(&other, body).await;
+        assert_eq!(counts(&server, &other).await.0, json!({ ALGORITHM: 3 }));
         assert!(claim(&server, &alice, &other).await.is_some());
+        assert_eq!(counts(&server, &other).await.0, json!({ ALGORITHM: 2 }));
         let path = format!("/devices/{}", other.device_id);
         let session = server.delete(&path, &alice.token, json!({})).await.challenge("m.login.password");
         server.delete(&path, &alice.token, json!({ "auth": password_auth(&session, "alice", PASSWORD) })).await.ok();
@@ -184,6 +186,7 @@ fn keys_end_with_their_device() {
         let mut login = crate::server::password_login("alice", PASSWORD);
         login["device_id"] = json!(other.device_id);
         let again = server.tell("/login", login).await.login();
+        assert_eq!(counts(&server, &again).await, (json!({ ALGORITHM: 0 }), json!([])));
         assert_eq!(text(&json!(again.device_id)), other.device_id);
         assert_eq!(counts(&server, &again).await, (json!({ ALGORITHM: 0 }), json!([])));
         server.upload(&again, json!({ "one_time_keys": keys(0..3) })).await;

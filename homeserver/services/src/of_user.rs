@@ -5,24 +5,26 @@ use crate::rooms::user_topic;
 use lru::LruCache;
 use parking_lot::Mutex;
 use state_res::ids::UserKey;
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use storage::{Position, Snapshot, Store};
 
-/// Something of each of the users who came last. Every batch that changes what it follows from has to name the user's topic.
-pub(crate) struct OfUser<V> {
+/// Something of each of the users who came last, or of their devices, by `K`. Every batch that changes what it follows from has to name
+/// the user's topic.
+pub(crate) struct OfUser<V, K: Hash + Eq = UserKey> {
     store: Store,
-    known: Mutex<LruCache<UserKey, (Position, V)>>,
+    known: Mutex<LruCache<K, (Position, V)>>,
 }
 
-impl<V: Clone> OfUser<V> {
-    /// Nothing known yet of anybody; remembers it of so many `users`.
+impl<V: Clone, K: Hash + Eq + Clone> OfUser<V, K> {
+    /// Nothing known yet of anybody; remembers it of so `many`.
     #[must_use]
-    pub(crate) fn new(store: Store, users: usize) -> Self {
-        Self { store, known: Mutex::new(LruCache::new(NonZeroUsize::new(users).unwrap_or(NonZeroUsize::MIN))) }
+    pub(crate) fn new(store: Store, many: usize) -> Self {
+        Self { store, known: Mutex::new(LruCache::new(NonZeroUsize::new(many).unwrap_or(NonZeroUsize::MIN))) }
     }
 
-    /// What `read` gives for a user at `snapshot`, from memory if the user's topic has not been touched since it was read. `read` gets what
-    /// was known last, which may be right still.
+    /// What `read` gives for `key`, which is a user or of theirs, at `snapshot`: from memory if the user's topic has not been touched since
+    /// it was read. `read` gets what was known last, which may be right still.
     ///
     /// # Errors
     /// Those of `read`.
@@ -30,11 +32,12 @@ impl<V: Clone> OfUser<V> {
         &self,
         snapshot: &Snapshot,
         user: UserKey,
+        key: &K,
         read: impl FnOnce(Option<V>) -> Result<V>,
     ) -> Result<V> {
         // The snapshot was taken before, so that it holds no change that the topic does not show yet.
         let touched = self.store.untouched_since(user_topic(user));
-        let former = self.known.lock().get(&user).cloned();
+        let former = self.known.lock().get(key).cloned();
         if let Some((as_of, value)) = &former
             && touched <= *as_of
             && *as_of <= snapshot.position()
@@ -43,8 +46,8 @@ impl<V: Clone> OfUser<V> {
         }
         let value = read(former.map(|(_, value)| value))?;
         let mut known = self.known.lock();
-        if known.peek(&user).is_none_or(|(as_of, _)| *as_of < snapshot.position()) {
-            known.put(user, (snapshot.position(), value.clone()));
+        if known.peek(key).is_none_or(|(as_of, _)| *as_of < snapshot.position()) {
+            known.put(key.clone(), (snapshot.position(), value.clone()));
         }
         Ok(value)
     }

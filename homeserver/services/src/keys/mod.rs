@@ -30,6 +30,7 @@ pub use to_device::{MAX_MESSAGE_BYTES, ToDeviceMessages};
 pub use upload::KeyUpload;
 
 use crate::error::Result;
+use crate::of_user::OfUser;
 use crate::rooms::Rooms;
 use crate::sync::{DeviceFeed, SyncToken};
 use async_trait::async_trait;
@@ -37,8 +38,9 @@ use federation::Client;
 use lru::LruCache;
 use net::World;
 use parking_lot::Mutex;
+use serde_json::json;
 use state_res::ids::UserKey;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use storage::{Position, Snapshot, Store, key};
@@ -61,6 +63,8 @@ pub struct Keys {
     locks: Mutex<LruCache<UserKey, Arc<tokio::sync::Mutex<()>>>>,
     /// By device, up to where it has received its messages, so that none is left.
     received: Mutex<LruCache<Vec<u8>, Position>>,
+    /// By device, what a sync says of its keys.
+    counts: OfUser<Arc<str>, Vec<u8>>,
     /// The day up to which remembered to-device EDUs were swept.
     swept: Mutex<u32>,
     /// Users of other servers whose stale lists are being fetched.
@@ -73,16 +77,17 @@ impl Keys {
     #[must_use]
     pub fn new(store: Store, world: World, server_name: &str, rooms: Rooms) -> Self {
         Self {
-            store,
             world,
             server_name: server_name.to_owned(),
             rooms,
             client: OnceLock::new(),
             locks: Mutex::new(LruCache::new(NonZeroUsize::new(LOCKS).unwrap_or(NonZeroUsize::MIN))),
             received: Mutex::new(LruCache::new(NonZeroUsize::new(DEVICES).unwrap_or(NonZeroUsize::MIN))),
+            counts: OfUser::new(store.clone(), DEVICES),
             swept: Mutex::new(0),
             resyncing: Mutex::default(),
             resync_permits: Semaphore::new(remote::RESYNCS_AT_ONCE),
+            store,
         }
     }
 
@@ -150,14 +155,17 @@ impl DeviceFeed for Keys {
         changes::device_lists(&self.rooms, snapshot, user_id, since, until)
     }
 
-    fn key_counts(
-        &self,
-        snapshot: &Snapshot,
-        user_id: &str,
-        device_id: &str,
-    ) -> Result<(BTreeMap<String, u64>, Vec<String>)> {
-        let state = state::KeyState::read(snapshot, UserKey::of(user_id), device_id)?;
-        Ok(state.map(|state| (state.value.counts.clone(), state.value.unused_fallback_keys())).unwrap_or_default())
+    fn key_counts(&self, snapshot: &Snapshot, user_id: &str, device_id: &str) -> Result<Arc<str>> {
+        let user = UserKey::of(user_id);
+        self.counts.get(snapshot, user, &device_prefix(user, device_id), |_| {
+            let state = state::KeyState::read(snapshot, user, device_id)?.map(|state| state.value).unwrap_or_default();
+            let unused = state.unused_fallback_keys();
+            let mut counts = state.counts;
+            // Clients upload new keys when they see none left, not when they see nothing.
+            counts.entry("signed_curve25519".to_owned()).or_insert(0);
+            let (counts, unused) = (json!(counts), json!(unused));
+            Ok(format!("\"device_one_time_keys_count\":{counts},\"device_unused_fallback_key_types\":{unused}").into())
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::announce::{Update, announce};
 use super::device_prefix;
 use crate::error::Result;
+use crate::rooms::user_topic;
 use crate::tables;
 use state_res::ids::UserKey;
 use storage::{Batch, Snapshot, key};
@@ -12,6 +13,7 @@ pub(crate) fn removed(batch: &mut Batch, user_id: &str, device_id: &str) {
     let prefix = device_prefix(UserKey::of(user_id), device_id);
     batch.delete(tables::DEVICE_KEYS, &prefix);
     batch.delete(tables::KEY_STATE, &prefix);
+    batch.topic(user_topic(UserKey::of(user_id)));
     let several = [tables::ONE_TIME_KEYS, tables::CLAIMED_KEYS, tables::FALLBACK_KEYS, tables::TO_DEVICE];
     for table in several {
         batch.delete_range(table, &prefix, &key::prefix_end(&prefix));

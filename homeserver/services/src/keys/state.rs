@@ -3,6 +3,7 @@
 use super::device_prefix;
 use crate::accounts::{Versioned, record};
 use crate::error::Result;
+use crate::rooms::user_topic;
 use crate::tables;
 use serde::{Deserialize, Serialize};
 use state_res::ids::UserKey;
@@ -43,5 +44,6 @@ impl KeyState {
         self.revision += 1;
         self.counts.retain(|_, count| *count > 0);
         batch.put(tables::KEY_STATE, &key, &record::to_bytes(&self));
+        batch.topic(user_topic(user));
     }
 }

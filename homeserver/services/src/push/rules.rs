@@ -71,7 +71,7 @@ impl Push {
 
     pub(super) fn ruleset(&self, snapshot: &Snapshot, user_id: &str) -> Result<Arc<Ruleset>> {
         let user = UserKey::of(user_id);
-        let (_, rules) = self.rulesets.get(snapshot, user, |former| {
+        let (_, rules) = self.rulesets.get(snapshot, user, &user, |former| {
             let stored = account_data::get(snapshot, user, None, KIND)?;
             let version = stored.as_ref().map(|bytes| Version::of(bytes));
             if let Some(former) = former.filter(|(known, _)| *known == version) {

@@ -55,7 +55,7 @@ impl<'a> Look<'a> {
         let epoch = deps.user_rooms.epoch();
         let snapshot = deps.store.snapshot();
         let rooms = deps.user_rooms.of(&snapshot, epoch, user)?;
-        let ignored = syncs.ignored.get(&snapshot, user, |_| Ok(Arc::new(ignored_users(&snapshot, user)?)))?;
+        let ignored = syncs.ignored.get(&snapshot, user, &user, |_| Ok(Arc::new(ignored_users(&snapshot, user)?)))?;
         let own_news = since.map(|_| deps.store.untouched_since(user_topic(user)));
         Ok(Self { syncs, request, user, since, volatile, changes, snapshot, rooms, ignored, own_news })
     }
@@ -124,15 +124,9 @@ impl<'a> Look<'a> {
             is_empty = false;
             let _ = write!(json, ",\"device_lists\":{}", json!({ "changed": changed, "left": left }));
         }
-        let (mut one_time, fallback) = syncs.devices.key_counts(snapshot, &request.user_id, &request.device_id)?;
-        // Clients upload new keys when they see none left, not when they see nothing.
-        one_time.entry("signed_curve25519".to_owned()).or_insert(0);
-        let _ = write!(
-            json,
-            ",\"device_one_time_keys_count\":{},\"device_unused_fallback_key_types\":{}}}",
-            json!(one_time),
-            json!(fallback)
-        );
+        json.push(b',');
+        json.extend_from_slice(syncs.devices.key_counts(snapshot, &request.user_id, &request.device_id)?.as_bytes());
+        json.push(b'}');
         Ok(Answer { json, is_empty: is_empty && since.is_some() })
     }
 

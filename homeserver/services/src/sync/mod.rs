@@ -79,13 +79,9 @@ pub trait DeviceFeed: Send + Sync {
         until: Position,
     ) -> Result<(Vec<String>, Vec<String>)>;
 
-    /// One-time keys left by algorithm, and algorithms with an unused fallback key.
-    fn key_counts(
-        &self,
-        snapshot: &Snapshot,
-        user_id: &str,
-        device_id: &str,
-    ) -> Result<(BTreeMap<String, u64>, Vec<String>)>;
+    /// One-time keys left by algorithm, and algorithms with an unused fallback key: `"device_one_time_keys_count":{…},
+    /// "device_unused_fallback_key_types":[…]`, without braces around them.
+    fn key_counts(&self, snapshot: &Snapshot, user_id: &str, device_id: &str) -> Result<Arc<str>>;
 }
 
 /// Counts of what a user has not read in a room.
