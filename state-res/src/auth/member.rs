@@ -3,8 +3,6 @@
 //! The comments give the numbers of versions 1 to 5, of version 7, and of version 12. Version 6 is as 7 with knocking
 //! left out; 8 to 11 are as 12 with 4 for the leading 5.
 
-use serde_json::Value;
-
 use super::{
     Check, JoinRule, Level, Membership, PowerLevels, Refusal, rule::Rule, selection::authoriser, switches::on,
     views::is_first_creator,
@@ -17,7 +15,7 @@ impl Check<'_> {
         let target = self.event.state_key();
 
         // 5.1 / 4.1 / 5.1
-        let complete = target.is_some() && content.get("membership").is_some_and(Value::is_string);
+        let complete = target.is_some() && content.contains_key("membership");
         self.reject_if(Rule::MemberMalformed, !complete, || {
             "an `m.room.member` event needs a state key and a `membership`".to_owned()
         })?;

@@ -25,22 +25,23 @@ impl Check<'_> {
             format!("{target} is banned")
         })?;
         // .2
-        let signed = invite.get("signed").and_then(Value::as_object);
+        let signed = invite.get("signed");
         self.reject_if(Rule::ThirdPartyNoSigned, signed.is_none(), || {
-            "`third_party_invite` has no `signed` object".to_owned()
+            "`third_party_invite` has no `signed`".to_owned()
         })?;
         // .3
-        let text = |name| signed.and_then(|signed| signed.get(name)).and_then(Value::as_str);
-        let (mxid, token) = (text("mxid"), text("token"));
+        let member = |name| signed.and_then(|signed| signed.get(name));
+        let (mxid, token) = (member("mxid"), member("token"));
         self.reject_if(Rule::ThirdPartyNoToken, mxid.is_none() || token.is_none(), || {
             "`third_party_invite.signed` lacks `mxid` or `token`".to_owned()
         })?;
         // .4
-        self.reject_if(Rule::ThirdPartyMxid, mxid != Some(target), || {
+        self.reject_if(Rule::ThirdPartyMxid, mxid.and_then(Value::as_str) != Some(target), || {
             format!("`third_party_invite.signed` is not for {target}")
         })?;
         // .5
-        let invitation = token.and_then(|token| self.state.get("m.room.third_party_invite", token));
+        let invitation =
+            token.and_then(Value::as_str).and_then(|token| self.state.get("m.room.third_party_invite", token));
         self.reject_if(Rule::ThirdPartyNoEvent, invitation.is_none(), || {
             "the state has no `m.room.third_party_invite` event for this token".to_owned()
         })?;
@@ -50,7 +51,7 @@ impl Check<'_> {
             "the `m.room.third_party_invite` event was sent by another user".to_owned()
         })?;
         // .7
-        let matches = || match (signed, &invitation) {
+        let matches = || match (signed.and_then(Value::as_object), &invitation) {
             (Some(signed), Some(invitation)) => {
                 let strict = self.version.rules().strict_canonical_json;
                 any_signature_matches(

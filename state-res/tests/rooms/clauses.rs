@@ -423,6 +423,7 @@ fn third_party_invites(c: &mut Cases) {
                 sender: "@bob:b",
                 token: "t",
                 without_signed: false,
+                whole: None,
             };
             change(&mut invite);
             let mut signed = invite.signed.as_object().unwrap().clone();
@@ -431,6 +432,7 @@ fn third_party_invites(c: &mut Cases) {
             if !invite.without_signed {
                 third_party["signed"] = json!(signed);
             }
+            let third_party = invite.whole.unwrap_or(third_party);
             let content = json!({ "membership": "invite", "third_party_invite": third_party });
             let state = f.room(vec![
                 f.member("@carol:a", invite.target),
@@ -447,6 +449,19 @@ fn third_party_invites(c: &mut Cases) {
         &format!("{t}.4"),
         "for another user",
         third_party(|i| i.signed = json!({ "mxid": "@dora:a", "token": "t" })),
+    );
+    // What is there and of another type is there: the rule that compares it decides.
+    c.refused(&format!("{t}.2"), "without an object", third_party(|i| i.whole = Some(json!("x"))));
+    c.refused(&format!("{t}.3"), "`signed` is no object", third_party(|i| i.whole = Some(json!({ "signed": 5 }))));
+    c.refused(
+        &format!("{t}.4"),
+        "`mxid` is no string",
+        third_party(|i| i.signed = json!({ "mxid": ["@carol:a"], "token": "t" })),
+    );
+    c.refused(
+        &format!("{t}.5"),
+        "`token` is no string",
+        third_party(|i| i.signed = json!({ "mxid": "@carol:a", "token": ["t"] })),
     );
     c.refused(&format!("{t}.5"), "without invitation", third_party(|i| i.token = "other"));
     c.refused(&format!("{t}.6"), "of another's invitation", third_party(|i| i.sender = "@alice:a"));
@@ -476,6 +491,7 @@ struct Invite {
     sender: &'static str,
     token: &'static str,
     without_signed: bool,
+    whole: Option<Value>,
 }
 
 fn leaves_and_bans(c: &mut Cases) {
@@ -563,6 +579,11 @@ fn knocks(c: &mut Cases) {
         _ => format!("{m}.6"),
     };
     c.refused(&unknown, "an unknown membership", in_room(v, |_| vec![], |f| f.change("@alice:a", "@bob:b", "dance")));
+    c.refused(
+        &unknown,
+        "a membership that is no string",
+        in_room(v, |_| vec![], |f| f.state("m.room.member", "@alice:a", "@alice:a", json!({ "membership": ["join"] }))),
+    );
     if !c.at_least(RoomVersion::V7) {
         c.refused(&unknown, "`knock` is no membership yet", knock("knock", "@bob:b", "leave"));
         return;
