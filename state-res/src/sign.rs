@@ -8,7 +8,8 @@ mod keys;
 use serde_json::{Map, Value};
 
 pub use event::{
-    ContentHash, countersign, hash_and_sign_event, merge_signatures, required_signers, verify_event, verify_event_by,
+    ContentHash, compare_content_hash, countersign, hash_and_sign_event, merge_signatures, required_signers,
+    verify_event, verify_event_by,
 };
 pub use keys::{KeyError, SigningKey, VerifyKey};
 

@@ -116,6 +116,11 @@ fn check_partial(partial: &PartialPdu) {
     if let Some(id) = id_of(version, &partial.reference_hash()) {
         assert_eq!(event.event_id(), id, "the id is that of what came");
     }
+    let whole =
+        PartialPdu::parse(version, partial.whole_canonical().as_bytes()).expect("with all it came with, it is one");
+    assert_eq!(whole.event(), event);
+    assert_eq!(whole.whole_canonical(), partial.whole_canonical());
+    assert_eq!(whole.event().unsigned_json(), event.unsigned_json());
     let again = PartialPdu::parse(version, partial.canonical_str().as_bytes()).expect("its canonical form is one");
     assert_eq!(again.absent(), partial.absent());
     assert_eq!(again.event(), event);

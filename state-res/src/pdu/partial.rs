@@ -19,6 +19,8 @@ use crate::{
 pub struct PartialPdu {
     event: Pdu,
     canonical: Vec<u8>,
+    /// The note of the event's id that was left out.
+    noted_id: bool,
     absent: Vec<&'static str>,
 }
 
@@ -44,12 +46,14 @@ impl PartialPdu {
         if let Some(node) = unsigned {
             document.write(node, Numbers::Lenient, &mut unsigned_json)?;
         }
+        let mut noted_id = false;
         if version.rules().event_id != EventIdFormat::Sent
             && let Some(noted) = string_member(&canonical, b"event_id")
         {
             let bare = without(&canonical, b"event_id");
             if id_of(version, &bare) == noted {
                 canonical = bare;
+                noted_id = true;
             }
         }
 
@@ -63,11 +67,11 @@ impl PartialPdu {
         }
         if absent.is_empty() {
             let event = Pdu::from_canonical(version, complete, &unsigned_json, Identity::Computed)?;
-            return Ok(Self { event, canonical, absent });
+            return Ok(Self { event, canonical, noted_id, absent });
         }
         let id = id_of(version, &canonical);
         let event = Pdu::from_canonical(version, complete, &unsigned_json, Identity::Known(&id))?;
-        Ok(Self { event, canonical, absent })
+        Ok(Self { event, canonical, noted_id, absent })
     }
 
     /// The event, with empty hashes and signatures, depth 0 or time 0 for what is absent. Its id is that of the event as it
@@ -83,7 +87,21 @@ impl PartialPdu {
         &self.absent
     }
 
-    /// The event as it came as canonical JSON, without `unsigned`.
+    /// The event as it came as canonical JSON, with all that it came with: `unsigned`, whose numbers stay as they came, and a
+    /// note of its id.
+    #[must_use]
+    pub fn whole_canonical(&self) -> String {
+        let mut whole = self.canonical.clone();
+        if self.noted_id {
+            whole = with(&whole, "event_id", &format!("\"{}\"", self.event.event_id()));
+        }
+        if let Some(unsigned) = self.event.unsigned_json().and_then(|json| std::str::from_utf8(json).ok()) {
+            whole = with(&whole, "unsigned", unsigned);
+        }
+        String::from_utf8(whole).unwrap_or_default()
+    }
+
+    /// The event as it came as canonical JSON, without `unsigned` and a note of its id: what hashes begin with.
     #[must_use]
     pub fn canonical_str(&self) -> &str {
         // Written from a text of UTF-8.

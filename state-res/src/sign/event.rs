@@ -80,9 +80,15 @@ pub fn verify_event(
     for server in required_signers(event)? {
         verify_bytes(event, &bytes, &server, &lookup)?;
     }
+    Ok(compare_content_hash(event))
+}
+
+/// Compares the content hash that an event carries with the one that its content has.
+#[must_use]
+pub fn compare_content_hash(event: &Pdu) -> ContentHash {
     let sent = BASE64.decode(event.sent_content_hash());
     let matches = sent.is_ok_and(|sent| sent == event.content_hash());
-    Ok(if matches { ContentHash::Matches } else { ContentHash::Differs })
+    if matches { ContentHash::Matches } else { ContentHash::Differs }
 }
 
 /// Checks that one server signed an event, whether or not it must have.

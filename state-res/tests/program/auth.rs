@@ -143,6 +143,103 @@ fn no_create_event() {
     let _ = ALICE;
 }
 
+/// In room version 12 no event is allowed, in whatever state, unless the room's create event was accepted.
+// clause: A2.1
+#[test]
+fn rejected_create_event() {
+    let joined = || json!({ "membership": "join" });
+    for (member, value, rule) in [
+        ("prev_events", json!(["$x"]), "1.1"),
+        ("room_id", json!("!room:a"), "1.2"),
+        ("content", json!({ "room_version": "1000" }), "1.3"),
+        ("content", json!({ "additional_creators": ["bob"] }), "1.4"),
+    ] {
+        let mut room = Room::new(RoomVersion::V12, false);
+        let mut create = room.events.remove(0);
+        create[member] = value;
+        room.ids.clear();
+        let create = room.push(create);
+        room.room_id = format!("!{}", &create[1..]);
+        let alice = room.add("m.room.member", Some(ALICE), ALICE, joined(), &[&create], &[]);
+        let name = room.add("m.room.name", Some(""), ALICE, json!({ "name": "x" }), &[&alice], &[&alice]);
+        let both = [create.as_str(), &alice];
+        for states in [&[&both[..]][..], &[&both[..], &[&create, &alice, &name]]] {
+            let file = room.file(states);
+            assert_eq!(auth(&file, &create)["by_auth_events"]["rule"], rule);
+            for id in [&alice, &name] {
+                let verdict = auth(&file, id);
+                for of in ["by_auth_events", "by_state"] {
+                    assert_eq!(verdict[of]["allowed"], false, "{rule}, {of}");
+                    assert_eq!(verdict[of]["rule"], "2", "{rule}, {of}");
+                    assert!(verdict[of]["deciding_events"].as_array().unwrap().contains(&json!(create)));
+                }
+            }
+        }
+    }
+}
+
+/// A state of another room allows nothing: before version 12 its create event would be an auth event of another room.
+#[test]
+fn state_of_another_room() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let mut room = duel.room;
+        let mut create = room.events[0].clone();
+        create["origin_server_ts"] = json!(5);
+        if version < RoomVersion::V12 {
+            create["room_id"] = json!("!other:a");
+        }
+        if version <= RoomVersion::V2 {
+            create["event_id"] = json!("$other:a");
+        }
+        let other = room.push(create);
+        let verdict = auth(&room.file(&[&[&other]]), &duel.carol_joins);
+        assert_eq!(verdict["by_auth_events"]["allowed"], true);
+        assert_eq!(verdict["by_state"]["allowed"], false);
+        assert_eq!(verdict["by_state"]["rule"], if version == RoomVersion::V12 { "2" } else { "2.5" });
+    }
+}
+
+/// What cites a rejected event is rejected, and what cites that, in every version; the state alone has its own mind.
+#[test]
+fn rejected_events_reject() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let mut room = duel.room;
+        let [create, alice, power, rules, _] = duel.common.as_slice() else { panic!("five") };
+        let last = duel.topic_of_alice.as_str();
+        // Bob may not: his level is below what he gives.
+        let mut users = json!({ BOB: 90 });
+        if version < RoomVersion::V12 {
+            users[ALICE] = json!(100);
+        }
+        let coup = json!({ "users": users });
+        let bob = duel.common[4].as_str();
+        let coup = room.add("m.room.power_levels", Some(""), BOB, coup, &[last], &[power, bob]);
+        let dora = "@dora:d";
+        let joined = json!({ "membership": "join" });
+        let join = room.add("m.room.member", Some(dora), dora, joined, &[&coup], &[&coup, rules]);
+        let topic = room.add("m.room.topic", Some(""), dora, json!({ "topic": "" }), &[&join], &[power, &join]);
+        let states = [create.as_str(), alice, power, rules];
+        let file = room.file(&[&states]);
+        let rejected = if version == RoomVersion::V12 { "3.3" } else { "2.3" };
+        let new_level = by_version(version, "10.7.1", "9.7.1", "9.7.1", "10.10.1");
+        let new_level = match version {
+            RoomVersion::V10 | RoomVersion::V11 => "9.9.1",
+            _ => new_level,
+        };
+        assert_eq!(auth(&file, &coup)["by_auth_events"]["rule"], new_level, "{version}");
+        for id in [&join, &topic] {
+            let verdict = auth(&file, id);
+            assert_eq!(verdict["by_auth_events"]["allowed"], false, "{version}");
+            assert_eq!(verdict["by_auth_events"]["rule"], rejected, "{version}");
+        }
+        // In this state the room is public, so that the rules let her join, whatever her event cites.
+        assert_eq!(auth(&file, &join)["by_state"]["allowed"], true, "{version}");
+        assert_eq!(auth(&file, &topic)["by_state"]["allowed"], false, "{version}");
+    }
+}
+
 /// A chain of thousands of auth events takes neither stack nor time.
 #[test]
 fn long_chains() {

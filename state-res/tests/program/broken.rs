@@ -133,11 +133,91 @@ fn states() {
         let (join, ban) = (duel.carol_joins.as_str(), duel.carol_is_banned.as_str());
         for (set, parts) in [
             (&[join, ban][..], &["state_sets[1][1]", "second event of type m.room.member", "state_sets[1][0]"][..]),
-            (&[join, join], &["state_sets[1][1]", "second event"]),
             (&[join, &message], &["state_sets[1][1]", "is not a state event"]),
             (&["$gone:a"], &["state_sets[1][0]", "is not among the events"]),
         ] {
             refused(&serde_json::to_vec(&room.file(&[&[], set])).unwrap(), parts);
+        }
+    }
+}
+
+/// The line and the column are those of the member, the element or the signature that is wrong, not of the event.
+#[test]
+fn places() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let reference = |id: &str| duel.room.references(&[id])[0].clone();
+        let after = |others: usize, wrong: &Value| {
+            let mut list = vec![reference("$x:y"); others];
+            list.push(wrong.clone());
+            Value::Array(list)
+        };
+        let is_too_deep = (0..94).fold(json!("x"), |inner, _| json!([inner]));
+        // What is wrong, in what member it is put and how, and what is said of it.
+        let mut cases: Vec<(Value, &str, Value, &str)> = Vec::new();
+        let mut case = |wrong: Value, member, value: Value, told| cases.push((wrong, member, value, told));
+        let wrong = json!("x".repeat(256));
+        case(wrong.clone(), "type", wrong, "events[3].type: has 256 bytes");
+        case(json!("mark"), "sender", json!("mark"), "events[3].sender: is not a user id");
+        case(json!({ "mark": 0 }), "hashes", json!({ "mark": 0 }), "events[3].hashes: `sha256` is missing");
+        case(json!(["mark"]), "hashes", json!({ "sha256": ["mark"] }), "events[3].hashes.sha256: must be a string");
+        let wrong = json!({ "mark": 1 });
+        case(wrong.clone(), "prev_events", after(2, &wrong), "events[3].prev_events[2]: must be a");
+        let wrong = json!([["mark"]]);
+        case(wrong.clone(), "auth_events", after(1, &wrong), "events[3].auth_events[1]: must be a");
+        let wrong = reference("mark");
+        case(wrong.clone(), "prev_events", after(20, &wrong), "events[3].prev_events[20]: lists more than the 20");
+        case(wrong.clone(), "auth_events", after(10, &wrong), "events[3].auth_events[10]: lists more than the 10");
+        let wrong = reference(&"$".repeat(260));
+        case(wrong.clone(), "auth_events", after(3, &wrong), "events[3].auth_events[3]: has 260 bytes");
+        let signatures = json!({ "a": { "k": "x" }, "b": ["mark"] });
+        case(json!(["mark"]), "signatures", signatures, "events[3].signatures.b: must be an object");
+        let signatures = json!({ "a": { "k": "x", "l": ["mark"] } });
+        case(json!(["mark"]), "signatures", signatures, "events[3].signatures.a.l: must be a string");
+        case(json!(["mark"]), "content", json!({ "x": [["\\\"["], [is_too_deep, ["mark"]]] }), "");
+        if version >= RoomVersion::V6 {
+            let told = "events[3].content.y[1].a.b: the number 9.25 is not an integer";
+            case(json!(9.25), "content", json!({ "y": [0, { "a.b": 9.25 }] }), told);
+            case(json!(1u64 << 60), "z", json!(1u64 << 60), "events[3].z: the integer 1152921504606846976 is outside");
+        }
+        for (wrong, member, value, told) in cases {
+            let mut file = duel.file();
+            file["events"][3][member] = value;
+            // What is in `unsigned` may be any number.
+            file["events"][3]["unsigned"] = json!({ "a": 9.5 });
+            let text = serde_json::to_string(&file).unwrap();
+            if told.is_empty() {
+                // The event, its content and two arrays in it are four levels, the second of these arrays touching the 94.
+                let at = text.find(&"[".repeat(94)).unwrap() + 93;
+                refused(text.as_bytes(), &[&format!("standard input:1:{}: events[3]: nested too deeply", at + 1)]);
+                continue;
+            }
+            let at = text.find(&wrong.to_string()).unwrap();
+            refused(text.as_bytes(), &[&format!("standard input:1:{}: {told}", at + 1)]);
+        }
+    }
+}
+
+/// An event that an event cites and the file lacks: the place is the citation.
+#[test]
+fn places_of_citations() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let mut file = duel.file();
+        let power = &duel.common[2];
+        file["events"].as_array_mut().unwrap().remove(duel.room.index(power));
+        file["state_sets"] = json!([]);
+        let text = serde_json::to_string_pretty(&file).unwrap();
+        let told = complaint(&["auth", "-", &duel.topic_of_bob], text.as_bytes());
+        let mut place = told.split(':').skip(2);
+        let line: usize = place.next().unwrap().parse().unwrap();
+        let column: usize = place.next().unwrap().parse().unwrap();
+        let there = &text.lines().nth(line - 1).unwrap()[column - 1..];
+        if version <= RoomVersion::V2 {
+            assert_eq!(there, "[");
+            assert!(text.lines().nth(line).unwrap().contains(power.as_str()));
+        } else {
+            assert!(there.contains(power.as_str()), "{told}: {there}");
         }
     }
 }

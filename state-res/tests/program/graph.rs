@@ -106,6 +106,77 @@ fn written_to_files() {
     assert!(complaint.contains("/nowhere/x.dot"), "{complaint}");
 }
 
+/// Events that others name and the file lacks are drawn with dashed frames, once each, and what cannot be told is said.
+#[test]
+fn missing_events() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let mut file = duel.file();
+        let (power, bob) = (&duel.common[2], &duel.common[4]);
+        for set in file["state_sets"].as_array_mut().unwrap() {
+            set.as_array_mut().unwrap().retain(|id| id != power && id != bob);
+        }
+        let missing = [duel.room.index(power), duel.room.index(bob)];
+        let mut at = 0..;
+        file["events"].as_array_mut().unwrap().retain(|_| !missing.contains(&at.next().unwrap()));
+
+        let svg = text(&["graph", "-", "--format", "svg"], &file);
+        assert_well_formed(&svg);
+        assert_eq!(svg.matches("<g><title>").count(), duel.room.events.len());
+        for id in [power, bob] {
+            let node = svg.split(&format!("<g><title>{id}\n")).nth(1).unwrap();
+            assert_eq!(node.split("class=\"").nth(1).unwrap().split('"').next(), Some("node missing"), "{version}");
+        }
+        // What cites them, directly or not, is neither accepted nor rejected for all that is known.
+        assert!(svg.contains("? auth events missing"), "{version}");
+        assert!(!svg.contains("rejected by rule"), "{version}");
+        let is_unknown = svg.contains("the resolution is not known: ");
+        assert_eq!(is_unknown, version > RoomVersion::V1, "{version}");
+        assert!(svg.contains("node disputed\" x=\"24\""), "the legend");
+        assert_eq!(svg.matches("? not in all states").count(), if is_unknown { 4 } else { 0 }, "{version}");
+
+        let dot = text(&["graph", "-", "--auth", "all"], &file);
+        let auth = duel.room.events.iter().enumerate().filter(|(at, _)| !missing.contains(at));
+        let auth: usize = auth.map(|(_, event)| event["auth_events"].as_array().unwrap().len()).sum();
+        let is_dashed = |line: &&str| line.contains("->") && line.contains("dashed");
+        assert_eq!(dot.lines().filter(is_dashed).count(), auth, "{version}");
+    }
+    // In version 12 the create event is named by room ids alone.
+    let duel = Duel::new(RoomVersion::V12, false);
+    let mut file = duel.room.file(&[]);
+    file["events"].as_array_mut().unwrap().remove(0);
+    let svg = text(&["graph", "-", "--format", "svg"], &file);
+    assert_eq!(svg.matches("? create event missing").count(), duel.room.events.len() - 1);
+    assert!(!svg.contains("rejected by rule"));
+}
+
+/// Of more events than are wanted those are drawn that say most, and the picture says so.
+#[test]
+fn many_events() {
+    let mut duel = Duel::new(RoomVersion::V11, false);
+    let states = duel.states().map(|state| state.into_iter().map(str::to_owned).collect::<Vec<String>>());
+    let mut last = duel.topic_of_alice.clone();
+    for _ in 0..12_000 {
+        last = duel.room.add("m.room.message", None, crate::support::BOB, json!({}), &[&last], &[&duel.common[4]]);
+    }
+    let states = states.each_ref().map(|state| state.iter().map(String::as_str).collect::<Vec<&str>>());
+    let file = duel.room.file(&states.each_ref().map(Vec::as_slice));
+    let nodes = |svg: &str| svg.matches("<g><title>").count();
+    let svg = text(&["graph", "-", "--format", "svg"], &file);
+    assert_eq!(nodes(&svg), duel.room.events.len());
+
+    let svg = text(&["graph", "-", "--format", "svg", "--max-events", "11"], &file);
+    assert_well_formed(&svg);
+    assert_eq!(nodes(&svg), 11);
+    assert!(svg.contains("11 events drawn") && svg.contains("12009 events"), "{}", &svg[..3_000]);
+    assert!(svg.contains("… 1 earlier not drawn"));
+    // The conflict, the extremities, what all states have, and the last message but one.
+    for id in duel.common.iter().chain([&duel.carol_joins, &duel.carol_is_banned, &duel.topic_of_bob, &last]) {
+        assert!(svg.contains(&format!("<g><title>{id}\n")), "{id}");
+    }
+    assert!(complaint(&["graph", "-", "--max-events", "x"], b"{}").contains("--max-events must be a number"));
+}
+
 /// A part of a room without states; an empty one; one of cycles; one whose auth events are missing: drawn as far as known.
 #[test]
 fn odd_rooms() {
@@ -115,7 +186,7 @@ fn odd_rooms() {
     file["events"].as_array_mut().unwrap().drain(..3);
     let svg = text(&["graph", "-", "--format", "svg"], &file);
     assert_well_formed(&svg);
-    assert!(svg.contains("? auth events missing") && svg.contains("1 earlier not in file"));
+    assert!(svg.contains("? auth events missing") && svg.contains("node missing\" x"));
 
     let empty = json!({ "room_version": "1", "events": [] });
     assert_well_formed(&text(&["graph", "-", "--format", "svg"], &empty));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use state_res::room_version::RoomVersion;
 
-use crate::support::{Duel, answer, complaint, file, key_of};
+use crate::support::{ALICE, BOB, Duel, answer, complaint, file, key_of};
 
 const SERVERS: [&str; 3] = ["a", "b", "c"];
 
@@ -101,6 +101,49 @@ fn wrong_content_hash() {
     };
     assert!(svg(&["graph", "-", "--format", "svg"]).contains("changed on the way"));
     assert!(!svg(&["graph", "-", "--format", "svg", "--keys", &keys]).contains("changed on the way"));
+}
+
+/// That whoever vouches for a join has not signed is not for the file to be refused, but a rule of its own.
+#[test]
+fn nobody_vouched() {
+    let keys = keys_file("vouch.json", &plain());
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, true);
+        let mut room = duel.room;
+        let [_, _, power, rules, _] = duel.common.as_slice() else { panic!("five") };
+        let join = |authoriser: Value| json!({ "membership": "join", "join_authorised_via_users_server": authoriser });
+        let dora = "@dora:b";
+        let prev = [duel.topic_of_alice.as_str()];
+        let not_signed = room.add("m.room.member", Some(dora), dora, join(json!(ALICE)), &prev, &[power, rules]);
+        let own = room.add("m.room.member", Some(dora), dora, join(json!(BOB)), &prev, &[power, rules]);
+        let nobody = room.add("m.room.member", Some(dora), dora, join(json!(5)), &prev, &[power, rules]);
+        let [one, other] = duel_states(&duel.common, &duel.carol_is_banned, &duel.carol_joins);
+        let file = room.file(&[&one, &other]);
+        let rule = match version.number() {
+            ..=7 => None,
+            8..=11 => Some("4.2.1"),
+            _ => Some("5.2.1"),
+        };
+        for (id, refusing) in [(&not_signed, rule), (&nobody, rule), (&own, None)] {
+            for with in [true, false] {
+                let mut arguments = vec!["auth", "-", id.as_str()];
+                if with {
+                    arguments.extend(["--keys", &keys]);
+                }
+                let verdict = answer(&arguments, &file);
+                for of in ["by_auth_events", "by_state"] {
+                    match refusing.filter(|_| with) {
+                        Some(rule) => assert_eq!(verdict[of]["rule"], rule, "{version}, {of}: {verdict}"),
+                        None => assert_eq!(verdict[of]["allowed"], true, "{version}, {of}: {verdict}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn duel_states<'a>(common: &'a [String], ban: &'a str, join: &'a str) -> [Vec<&'a str>; 2] {
+    [ban, join].map(|last| common.iter().map(String::as_str).chain([last]).collect())
 }
 
 /// A broken file of keys.

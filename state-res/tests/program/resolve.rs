@@ -93,6 +93,20 @@ fn what_is_not_looked_at() {
     }
 }
 
+/// A state is a set: an event that it names twice is in it once.
+#[test]
+fn the_same_event_twice_in_a_state() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, false);
+        let mut file = duel.file();
+        for set in file["state_sets"].as_array_mut().unwrap() {
+            let again = set.as_array().unwrap().clone();
+            set.as_array_mut().unwrap().extend(again);
+        }
+        assert_eq!(resolve(&file), duel.resolution(), "{version}");
+    }
+}
+
 /// Members that no rule and no algorithm of the version looks at may be absent.
 #[test]
 fn absent_members() {

@@ -73,7 +73,7 @@ pub struct Room {
     pub version: RoomVersion,
     pub events: Vec<Value>,
     pub ids: Vec<String>,
-    room_id: String,
+    pub room_id: String,
     /// Whether events get hashes and signatures.
     signed: bool,
 }

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use serde_json::{Value, json};
 use state_res::{
-    auth::{self, Cited, Refusal, StateLookup},
+    auth::{Cited, Refusal, StateLookup, check_auth_events},
     ids::EventKey,
     pdu::Pdu,
 };
@@ -13,8 +13,8 @@ use crate::{
     failure::Failure,
     input::{self, MAX_FILE_BYTES, Source, shown},
     keys::Keys,
-    room::{Room, States},
-    standing::state_of,
+    room::{Event, Room, States},
+    standing::{self, state_of},
 };
 
 /// Whether an event is authorised by its own auth events, and by the resolution of the file's states.
@@ -36,23 +36,42 @@ fn by_auth_events(room: &Room<'_>, index: usize) -> Result<Value, Failure> {
     // In a cycle an event waits for itself.
     let standing = |at: usize| Ok(Cited { event: &room.events[at].pdu, rejected: room.is_rejected(at)? });
     let list = cited.iter().map(|at| standing(*at)).collect::<Result<Vec<_>, Failure>>()?;
-    if let Err(refusal) = auth::check_auth_events(event, &list, create.map(standing).transpose()?) {
+    if let Err(refusal) = check_auth_events(event, &list, create.map(standing).transpose()?) {
         let looked_at = cited.iter().copied().chain(create).map(|at| room.events[at].pdu.event_id().to_owned());
         return Ok(refused(&refusal, &unique(looked_at)));
     }
-    Ok(decide(event, &state_of(room, &cited, create)))
+    Ok(decide(&room.events[index], &state_of(room, &cited, create)))
 }
 
+/// The resolved state has nothing to do with the list of the event's auth events; but it must be a state of the event's room.
 fn by_state(room: &Room<'_>, index: usize) -> Result<Value, Failure> {
+    let event = &room.events[index];
     let resolved: BTreeMap<(String, String), Pdu> =
         room.resolve()?.into_iter().map(|(place, at)| (place, room.events[at].pdu.clone())).collect();
-    Ok(decide(&room.events[index].pdu, &resolved))
+    let of_other_room =
+        match (room.create_by_room_id(&event.pdu), resolved.get(&("m.room.create".to_owned(), String::new()))) {
+            // 12: rule 2, by which the room's create event must have been accepted.
+            (Some(create), _) => {
+                let cited = Cited { event: &room.events[create].pdu, rejected: room.is_rejected(create)? };
+                check_auth_events(&event.pdu, &[], Some(cited)).err().map(|refusal| (refusal, cited.event.event_id()))
+            }
+            // 1 to 11: rule 2.5, were the create event among the auth events.
+            (None, Some(create)) if event.pdu.version().rules().auth.create_in_auth_events => {
+                let cited = Cited { event: create, rejected: false };
+                check_auth_events(&event.pdu, &[cited], None).err().map(|refusal| (refusal, create.event_id()))
+            }
+            (None, _) => None,
+        };
+    Ok(match of_other_room {
+        Some((refusal, create)) => refused(&refusal, &[create.to_owned()]),
+        None => decide(event, &resolved),
+    })
 }
 
 /// The decision about an event in a state.
-fn decide(event: &Pdu, state: &dyn StateLookup) -> Value {
+fn decide(event: &Event<'_>, state: &dyn StateLookup) -> Value {
     let observed = Observed { state, found: RefCell::new(Vec::new()) };
-    let decision = auth::decide(event, &observed);
+    let decision = standing::decide(event, &observed);
     let looked_at = unique(observed.found.into_inner());
     match decision {
         Ok(allowed) => json!({

@@ -10,6 +10,7 @@ use state_res::{
 use crate::{
     failure::Failure,
     input::{self, Source},
+    place::{self, Place},
 };
 
 /// What servers compute from an event.
@@ -18,14 +19,14 @@ pub(crate) fn run(file: &str, version: &str) -> Result<String, Failure> {
     let bytes = input::read(file, MAX_PDU_TEXT_BYTES)?;
     let source = Source::new(file, &bytes)?;
     let text = source.root()?;
-    let read =
-        PartialPdu::parse(version, text.get().as_bytes()).map_err(|error| source.not_an_event(text, "", &error))?;
+    let read = PartialPdu::parse(version, text.get().as_bytes())
+        .map_err(|error| place::not_an_event(&source, version, &Place::new(text, ""), &error))?;
     let event = read.event();
     let content_hash = hash::encode(&read.content_hash());
     // Without `hashes` there is nothing to compare with.
     let matches = (!read.absent().contains(&"hashes")).then(|| event.sent_content_hash() == content_hash);
     let report = json!({
-        "canonical": read.canonical_str(),
+        "canonical": read.whole_canonical(),
         "content_hash": content_hash,
         "content_hash_matches": matches,
         "reference_hash": hash::encode(&read.reference_hash()),

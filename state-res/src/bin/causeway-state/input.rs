@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, io::Read as _};
 
 use serde_json::value::RawValue;
-use state_res::{canonical_json::CanonicalError, pdu::PduError};
 
 use crate::failure::{Failure, Position};
 
@@ -116,36 +115,6 @@ impl<'a> Source<'a> {
         name: &str,
     ) -> Result<&'a RawValue, Failure> {
         object.get(name).copied().ok_or_else(|| self.complain(of, "", format!("has no `{name}`")))
-    }
-
-    /// What is wrong with a text that should be an event, as near to the place as can be told.
-    pub(crate) fn not_an_event(&self, value: &'a RawValue, path: &str, error: &PduError) -> Failure {
-        if let PduError::Json(CanonicalError::NotUtf8 { at } | CanonicalError::Syntax { at, .. }) = error {
-            let reason = match error {
-                PduError::Json(CanonicalError::Syntax { expected, .. }) => {
-                    format!("is not JSON: {expected} is missing")
-                }
-                _ => error.to_string(),
-            };
-            return self.complain_within(value, *at, path, reason);
-        }
-        let field = match error {
-            PduError::FieldTooLong { field, .. }
-            | PduError::WrongType { field, .. }
-            | PduError::TooManyReferences { field, .. }
-            | PduError::NotAnId { field, .. } => *field,
-            _ => return self.complain(value, path, error),
-        };
-        // `hashes.sha256` is a member of a member.
-        let mut place = value;
-        for name in field.split('.') {
-            match self.object(place, path).ok().and_then(|object| object.get(name).copied()) {
-                Some(member) => place = member,
-                None => break,
-            }
-        }
-        let reason = error.to_string().replacen(&format!("`{field}` "), "", 1);
-        self.complain(place, joined(path, field), reason)
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 use state_res::{
+    auth::{Membership, Refusal, check_authoriser_signature},
     pdu::Pdu,
-    sign::{ContentHash, SignatureError, VerifyKey, verify_event},
+    sign::{ContentHash, SignatureError, VerifyKey, compare_content_hash, verify_event, verify_event_by},
 };
 
 use crate::{
@@ -19,6 +20,13 @@ const MAX_KEYS_BYTES: usize = 64 << 20;
 /// Keys by server and key id.
 #[derive(Default)]
 pub(crate) struct Keys(BTreeMap<(String, String), Known>);
+
+/// An event whose signatures hold.
+pub(crate) struct Checked {
+    pub(crate) event: Pdu,
+    /// The rule that rejects it because the server has not signed whose user it says vouches for a restricted join.
+    pub(crate) not_vouched: Option<Refusal>,
+}
 
 struct Known {
     key: VerifyKey,
@@ -59,17 +67,34 @@ impl Keys {
     }
 
     /// Verifies the signatures that an event must have, and gives it, redacted if its content hash is wrong.
-    pub(crate) fn check(&self, event: Pdu) -> Result<Pdu, SignatureError> {
+    ///
+    /// Whether the server signed whose user vouches for a restricted join is a matter of the authorisation rules, which
+    /// may not allow the event.
+    pub(crate) fn check(&self, event: Pdu) -> Result<Checked, SignatureError> {
         let enforces_validity = event.version().rules().enforces_key_validity;
         let lookup = |server: &str, key_id: &str| {
             let known = self.0.get(&(server.to_owned(), key_id.to_owned()))?;
             let is_valid = known.valid_until.is_none_or(|until| until >= event.origin_server_ts());
             (is_valid || !enforces_validity).then(|| known.key.clone())
         };
-        match verify_event(&event, lookup)? {
-            ContentHash::Matches => Ok(event),
-            ContentHash::Differs => Ok(event.redacted()),
-        }
+        let vouched = check_authoriser_signature(&event, |server| verify_event_by(&event, server, lookup).is_ok());
+        let content_hash = match &vouched {
+            Ok(()) => verify_event(&event, lookup)?,
+            Err(_) => {
+                // That of the sender's server; but another may have sent a third-party invite.
+                if !event.content().contains_key("third_party_invite")
+                    || Membership::in_content(event.content()) != Membership::Invite
+                {
+                    verify_event_by(&event, event.sender_server(), lookup)?;
+                }
+                compare_content_hash(&event)
+            }
+        };
+        let event = match content_hash {
+            ContentHash::Matches => event,
+            ContentHash::Differs => event.redacted(),
+        };
+        Ok(Checked { event, not_vouched: vouched.err() })
     }
 
     fn add_documents<'a>(&mut self, source: &Source<'a>, list: &'a RawValue, path: &str) -> Result<(), Failure> {

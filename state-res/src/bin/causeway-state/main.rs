@@ -10,6 +10,7 @@ mod graph;
 mod help;
 mod input;
 mod keys;
+mod place;
 mod resolve;
 mod room;
 mod standing;
@@ -98,7 +99,8 @@ fn run(arguments: &[String]) -> Result<String, Problem> {
             Ok(event::run(arguments.positional(0), version)?)
         }
         _ => {
-            let arguments = Arguments::read("graph", rest, &["--keys", "--format", "--out", "--auth"], &["FILE"])?;
+            let arguments =
+                Arguments::read("graph", rest, &["--keys", "--format", "--out", "--auth", "--max-events"], &["FILE"])?;
             let wanted = graph::Wanted::of(&arguments)?;
             Ok(graph::run(arguments.positional(0), arguments.option("--keys"), &wanted)?)
         }

@@ -1,6 +1,7 @@
 //! A room from a file: its events and states.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::{BTreeMap, btree_map::Entry},
     rc::Rc,
@@ -8,6 +9,7 @@ use std::{
 
 use serde_json::value::RawValue;
 use state_res::{
+    auth::Refusal,
     ids::{EventKey, StateKeyId},
     pdu::{PartialPdu, Pdu},
     resolve::{Events, Links, ResolveError, resolve},
@@ -18,7 +20,8 @@ use state_res::{
 use crate::{
     failure::Failure,
     input::{Source, shown},
-    keys::Keys,
+    keys::{Checked, Keys},
+    place::{self, Place},
     standing::Standings,
 };
 
@@ -43,12 +46,19 @@ pub(crate) struct Event<'a> {
     /// Its index in the file.
     at: usize,
     text: &'a RawValue,
+    /// The rule that rejects it for want of a signature, if signatures are checked.
+    pub(crate) not_vouched: Option<Refusal>,
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
     /// Where in the file it is.
     pub(crate) fn path(&self) -> String {
         format!("events[{}]", self.at)
+    }
+
+    /// The same, with its text.
+    fn place(&self) -> Place<'a> {
+        Place::new(self.text, self.path())
     }
 }
 
@@ -74,7 +84,8 @@ impl<'a> Room<'a> {
         let mut events: Vec<Event<'_>> = Vec::with_capacity(texts.len());
         let mut by_key = BTreeMap::new();
         for (at, text) in texts.into_iter().enumerate() {
-            let pdu = read_event(&source, version, text, &format!("events[{at}]"), keys)?;
+            let Checked { event: pdu, not_vouched } =
+                read_event(&source, version, &Place::new(text, format!("events[{at}]")), keys)?;
             match by_key.entry(pdu.key()) {
                 Entry::Vacant(place) => {
                     place.insert(events.len());
@@ -89,7 +100,7 @@ impl<'a> Room<'a> {
                 }
             }
             let auth_events = pdu.auth_events().iter().map(|id| EventKey::of(id)).collect();
-            events.push(Event { pdu, auth_events, at, text });
+            events.push(Event { pdu, auth_events, at, text, not_vouched });
         }
         let standings = Standings::new(events.len());
         let nodes = RefCell::new(MemoryNodes::default());
@@ -104,10 +115,10 @@ impl<'a> Room<'a> {
     fn read_states(&self, sets: &'a RawValue) -> Result<Vec<Vec<usize>>, Failure> {
         let source = &self.source;
         let mut states = Vec::new();
-        let mut room_id: Option<&str> = None;
+        let mut room_id: Option<Cow<'_, str>> = None;
         for (number, set) in source.array(sets, "state_sets")?.into_iter().enumerate() {
             let mut state = Vec::new();
-            let mut places: BTreeMap<StateKeyId, usize> = BTreeMap::new();
+            let mut places: BTreeMap<StateKeyId, (usize, usize)> = BTreeMap::new();
             for (at, text) in source.array(set, &format!("state_sets[{number}]"))?.into_iter().enumerate() {
                 let path = || format!("state_sets[{number}][{at}]");
                 let id = source.string(text, path)?;
@@ -118,14 +129,20 @@ impl<'a> Room<'a> {
                 let Some(state_key) = pdu.state_key() else {
                     return Err(source.complain(text, path(), format!("{id} is not a state event")));
                 };
-                if *room_id.get_or_insert(pdu.room_id()) != pdu.room_id() {
+                let room = self.room_of(pdu);
+                if *room_id.get_or_insert_with(|| room.clone()) != room {
                     return Err(source.complain(
                         text,
                         path(),
                         format!("{id} is of another room than the events before it"),
                     ));
                 }
-                if let Some(before) = places.insert(StateKeyId::of(pdu.event_type(), state_key), at) {
+                let (before, other) = *places.entry(StateKeyId::of(pdu.event_type(), state_key)).or_insert((at, index));
+                // A state is a set: the same event again adds nothing.
+                if other == index && before != at {
+                    continue;
+                }
+                if other != index {
                     let reason = format!(
                         "{id} is the second event of type {} with state key \"{}\" in this state, after \
                          state_sets[{number}][{before}]",
@@ -157,13 +174,24 @@ impl<'a> Room<'a> {
         event.auth_events.iter().enumerate().map(|(at, key)| self.cited(event, at, *key)).collect()
     }
 
-    fn cited(&self, event: &Event<'_>, at: usize, key: EventKey) -> Result<usize, Failure> {
+    fn cited(&self, event: &Event<'a>, at: usize, key: EventKey) -> Result<usize, Failure> {
         self.find(key).ok_or_else(|| {
             let id = event.pdu.auth_events().get(at).map(String::as_str).unwrap_or_default();
-            let path = format!("{}.auth_events[{at}]", event.path());
+            let list = event.place().member(&self.source, "auth_events");
+            let place = list.and_then(|list| list.element(&self.source, at)).unwrap_or_else(|| event.place());
             let reason = format!("{} is not among the events, so what depends on it cannot be told", shown(id));
-            self.source.complain(event.text, path, reason)
+            place.complain(&self.source, reason)
         })
+    }
+
+    /// The id of the room that an event is of. A create event makes its own, where ids are made of it, whatever it says.
+    fn room_of<'b>(&self, event: &'b Pdu) -> Cow<'b, str> {
+        match event.event_id().strip_prefix('$') {
+            Some(hash) if self.version.rules().create_event_is_room_id && event.is_state_of("m.room.create", "") => {
+                Cow::Owned(format!("!{hash}"))
+            }
+            _ => Cow::Borrowed(event.room_id()),
+        }
     }
 
     /// The create event of an event's room, where the room id tells which one that is.
@@ -172,13 +200,20 @@ impl<'a> Room<'a> {
         self.find(EventKey::of(&format!("${hash}")))
     }
 
+    /// Whether the file lacks the create event that an event's room id names.
+    pub(crate) fn lacks_create(&self, event: &Pdu) -> bool {
+        self.version.rules().create_event_is_room_id
+            && event.event_type() != "m.room.create"
+            && self.create_by_room_id(event).is_none()
+    }
+
     /// Whether an event was rejected: see [`Standings`].
     pub(crate) fn is_rejected(&self, index: usize) -> Result<bool, Failure> {
         Ok(self.standings.refusal(self, index)?.is_some())
     }
 
     /// The rule by which an event was rejected.
-    pub(crate) fn refusal(&self, index: usize) -> Result<Option<Rc<state_res::auth::Refusal>>, Failure> {
+    pub(crate) fn refusal(&self, index: usize) -> Result<Option<Rc<Refusal>>, Failure> {
         self.standings.refusal(self, index)
     }
 
@@ -228,9 +263,10 @@ impl<'a> Room<'a> {
             }
             stack.extend(self.auth_events_of(index)?);
             let event = &self.events[index];
-            if self.version.rules().create_event_is_room_id && self.create_by_room_id(&event.pdu).is_none() {
+            if self.lacks_create(&event.pdu) {
                 let reason = format!("the create event of {} is not among the events", shown(event.pdu.room_id()));
-                return Err(self.source.complain(event.text, event.path(), reason));
+                let place = event.place().member(&self.source, "room_id").unwrap_or_else(|| event.place());
+                return Err(place.complain(&self.source, reason));
             }
         }
         Ok(())
@@ -239,7 +275,18 @@ impl<'a> Room<'a> {
     fn unresolved(&self, error: ResolveError<Failure>) -> Failure {
         match error {
             ResolveError::Fetch(failure) => failure,
-            error => Failure::of_file(self.file(), error),
+            error => {
+                let event = match &error {
+                    ResolveError::NotState(key) => self.find(*key).map(|index| &self.events[index]),
+                    _ => None,
+                };
+                match event {
+                    Some(event) => {
+                        event.place().complain(&self.source, "is no state event and yet in the auth chain of a state")
+                    }
+                    None => Failure::of_file(self.file(), error),
+                }
+            }
         }
     }
 }
@@ -278,25 +325,18 @@ impl Events for Room<'_> {
 
 /// Reads an event, and checks its signatures and content hash if there are keys. If the hash is wrong the redacted copy
 /// takes the event's place, as on receipt from another server.
-fn read_event<'a>(
-    source: &Source<'a>,
+fn read_event(
+    source: &Source<'_>,
     version: RoomVersion,
-    text: &'a RawValue,
-    path: &str,
+    place: &Place<'_>,
     keys: Option<&Keys>,
-) -> Result<Pdu, Failure> {
-    let json = text.get().as_bytes();
-    let broken = |error| source.not_an_event(text, path, &error);
-    match keys {
-        None => PartialPdu::parse(version, json).map(|partial| partial.event().clone()).map_err(broken),
-        Some(keys) => {
-            let event = PartialPdu::parse(version, json).map_err(broken)?;
-            if let Some(absent) = event.absent().first() {
-                let reason = format!("has no `{absent}`, so its signatures cannot be checked");
-                return Err(source.complain(text, path, reason));
-            }
-            keys.check(event.event().clone())
-                .map_err(|error| source.complain(text, format!("{path}.signatures"), error))
-        }
+) -> Result<Checked, Failure> {
+    let read = PartialPdu::parse(version, place.value.get().as_bytes())
+        .map_err(|error| place::not_an_event(source, version, place, &error))?;
+    let Some(keys) = keys else { return Ok(Checked { event: read.event().clone(), not_vouched: None }) };
+    if let Some(absent) = read.absent().first() {
+        return Err(place.complain(source, format!("has no `{absent}`, so its signatures cannot be checked")));
     }
+    keys.check(read.event().clone())
+        .map_err(|error| place.member(source, "signatures").unwrap_or_else(|| place.clone()).complain(source, error))
 }

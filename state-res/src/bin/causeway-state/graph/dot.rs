@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Picture, Role};
+use super::picture::{Picture, Role};
 
 /// Writes the picture as DOT.
 pub(super) fn write(picture: &Picture) -> String {
@@ -10,10 +10,13 @@ pub(super) fn write(picture: &Picture) -> String {
     let mut legend = vec![
         picture.title.clone(),
         "arrows: prev_events; dashed: auth_events".to_owned(),
-        "bold frame: extremity; dashed red frame: rejected by its own auth events".to_owned(),
-        "blue: all states agree; green: in the resolution, not in all states; orange: in a state, not in the resolution"
+        "bold frame: extremity; dashed red frame: rejected by its own auth events; dashed grey frame: not in the file"
+            .to_owned(),
+        "blue: all states agree; green: in the resolution, not in all states; orange: in a state, not in the resolution; \
+         yellow: not in all states, resolution unknown"
             .to_owned(),
     ];
+    legend.extend(picture.notes.iter().cloned());
     if !picture.conflicts.is_empty() {
         legend.push("the resolution has".to_owned());
         legend.extend(picture.conflicts.iter().cloned());
@@ -27,7 +30,7 @@ pub(super) fn write(picture: &Picture) -> String {
         if !node.is_state {
             style.push_str(",rounded");
         }
-        if node.is_rejected {
+        if node.is_rejected || node.is_missing {
             style.push_str(",dashed");
         }
         let fill = match node.role {
@@ -36,8 +39,10 @@ pub(super) fn write(picture: &Picture) -> String {
             Role::Agreed => "#dbeafe",
             Role::Chosen => "#cdeccf",
             Role::NotChosen => "#ffdcb3",
+            Role::Disputed => "#fff3b0",
         };
         let (color, width) = match (node.is_rejected, node.is_extremity) {
+            _ if node.is_missing => ("#999999", "1"),
             (true, _) => ("#c62828", "1.5"),
             (false, true) => ("#000000", "3"),
             (false, false) => ("#666666", "1"),

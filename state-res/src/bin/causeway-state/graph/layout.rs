@@ -31,7 +31,8 @@ pub(super) struct Layout {
 
 /// Lays out `count` nodes. `lines` go from a node to one above it; `order` are more such pairs that are not drawn.
 pub(super) fn layout(count: usize, lines: &[(usize, usize)], order: &[(usize, usize)], sizes: &Sizes) -> Layout {
-    let layers = layers(count, lines.iter().chain(order));
+    let mut layers = layers(count, lines.iter().chain(order));
+    lower_roots(&mut layers, lines.iter().chain(order));
     let mut grid = Grid::new(&layers, lines);
     grid.sort();
     let places = grid.place(sizes);
@@ -68,6 +69,20 @@ fn layers<'a>(count: usize, pairs: impl Iterator<Item = &'a (usize, usize)>) -> 
         }
     }
     layers.into_iter().map(Option::unwrap_or_default).collect()
+}
+
+/// Puts nodes with nothing above them no higher than the nodes below need.
+fn lower_roots<'a>(layers: &mut [usize], pairs: impl Iterator<Item = &'a (usize, usize)>) {
+    let mut is_root = vec![true; layers.len()];
+    let mut highest_below = vec![None::<usize>; layers.len()];
+    for (node, earlier) in pairs {
+        is_root[*node] = false;
+        let below = &mut highest_below[*earlier];
+        *below = Some(below.map_or(layers[*node], |before| before.min(layers[*node])));
+    }
+    for (node, below) in highest_below.into_iter().enumerate().filter(|(node, _)| is_root[*node]) {
+        layers[node] = below.unwrap_or_default().saturating_sub(1);
+    }
 }
 
 /// Nodes, and the invisible ones of lines, in layers.

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{
-    Node, Picture, Role,
     label::COLUMNS,
     layout::{Layout, Sizes, layout},
+    picture::{Node, Picture, Role},
 };
 
 const MARGIN: f64 = 24.0;
@@ -85,6 +85,8 @@ rect.message { fill: #eeeeee; }
 rect.agreed { fill: #dbeafe; }
 rect.chosen { fill: #cdeccf; }
 rect.not-chosen { fill: #ffdcb3; }
+rect.disputed { fill: #fff3b0; }
+rect.missing { stroke: #999999; stroke-dasharray: 3 3; }
 rect.extremity { stroke: #000000; stroke-width: 3; }
 rect.rejected { stroke: #c62828; stroke-width: 1.6; stroke-dasharray: 5 3; }
 text { white-space: pre; fill: #111111; }
@@ -196,7 +198,11 @@ fn classes(node: &Node) -> String {
         Role::Agreed => " agreed",
         Role::Chosen => " chosen",
         Role::NotChosen => " not-chosen",
+        Role::Disputed => " disputed",
     });
+    if node.is_missing {
+        classes.push_str(" missing");
+    }
     if node.is_extremity {
         classes.push_str(" extremity");
     }
@@ -215,17 +221,22 @@ struct Legend {
 
 impl Legend {
     fn of(picture: &Picture) -> Self {
-        const MARKS: [(&str, &str); 7] = [
+        const MARKS: [(&str, &str); 9] = [
             ("node", "state event"),
             ("node message", "other event"),
             ("node agreed", "in all states"),
             ("node chosen", "in the resolution, not in all states"),
             ("node not-chosen", "in a state (S0, S1, …), not in the resolution"),
+            ("node disputed", "not in all states; the resolution is not known"),
             ("node extremity", "extremity: no accepted event follows it"),
             ("node rejected", "rejected: its own auth events do not allow it"),
+            ("node missing", "not in the file: another event names it"),
         ];
         let mut legend = Legend { text: String::new(), width: 0.0, height: 0.0 };
         legend.line("type", &picture.title, 0.0);
+        for note in &picture.notes {
+            legend.line("note", note, 0.0);
+        }
         for (class, meaning) in MARKS {
             let _ = writeln!(
                 legend.text,
