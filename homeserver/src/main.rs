@@ -28,6 +28,10 @@ const FAILED: u8 = 1;
 const WRONG_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    // Pages of 2 MiB, of which most would stay unused, double what a small server takes and make nothing faster (docs/benchmarks.md). A
+    // kernel that does not know the request does no harm.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Config { command: ConfigCommand::Sample } => print(&config::sample()),
