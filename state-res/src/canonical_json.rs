@@ -12,8 +12,9 @@ pub(crate) use document::Document;
 pub(crate) use scan::{Elements, Member, Members, decode_string, is_array, is_object, is_string};
 pub use write::{to_vec, write_object, write_string, write_value};
 
-/// How many levels arrays and objects may be nested, the outermost included.
-pub const MAX_NESTING: usize = 96;
+/// How many levels arrays and objects may be nested, the outermost included. With what is around an event in an answer, that stays within the
+/// 128 levels that many JSON readers take.
+pub const MAX_NESTING: usize = 120;
 
 /// The largest integer of canonical JSON, 2^53 - 1; the smallest is its negative.
 pub const MAX_INTEGER: i64 = (1 << 53) - 1;

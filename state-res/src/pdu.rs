@@ -7,6 +7,7 @@
 mod error;
 mod layout;
 mod partial;
+mod refused;
 
 use std::{
     fmt,

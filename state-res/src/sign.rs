@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 pub use event::{
     ContentHash, compare_content_hash, countersign, hash_and_sign_event, merge_signatures, required_signers,
-    verify_event, verify_event_by,
+    verify_event, verify_event_by, with_signature,
 };
 pub use keys::{KeyError, SigningKey, VerifyKey};
 

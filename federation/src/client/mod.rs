@@ -6,6 +6,7 @@ mod events;
 mod joining;
 pub mod keys;
 mod path;
+mod policy;
 mod request;
 mod routes;
 mod transactions;

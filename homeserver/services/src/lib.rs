@@ -97,6 +97,7 @@ impl Services {
         );
         let routes = Arc::new(Discovery::new(world.clone(), discovery::Options::default()));
         let client = Client::new(world.clone(), own.clone(), routes);
+        rooms.deps().policy_servers.connect(client.clone());
         let remembered = Arc::new(StoredKeys::new(store.clone()));
         let ring = KeyRing::new(world.clone(), client.clone(), own, remembered, Vec::new());
         let peers = Peers::new(rooms.clone(), ephemeral.clone(), client.clone(), ring.clone());

@@ -141,7 +141,7 @@ fn may_be_absent(version: RoomVersion) -> [(&'static str, &'static str); 3] {
     [("hashes", r#"{"sha256":""}"#), ("signatures", "{}"), order]
 }
 
-fn id_of(version: RoomVersion, canonical: &[u8]) -> String {
+pub(super) fn id_of(version: RoomVersion, canonical: &[u8]) -> String {
     let event_type = string_member(canonical, b"type").unwrap_or_default();
     encode_id(version.rules().event_id, &reference_hash(version, canonical, &event_type))
 }
@@ -152,7 +152,7 @@ fn reference_hash(version: RoomVersion, canonical: &[u8], event_type: &str) -> [
     hash::sha256(&bytes)
 }
 
-fn string_member(canonical: &[u8], name: &[u8]) -> Option<String> {
+pub(super) fn string_member(canonical: &[u8], name: &[u8]) -> Option<String> {
     let member = Members::of(canonical).find(|member| member.name == name)?;
     let text = std::str::from_utf8(member.value).ok().filter(|_| is_string(member.value))?;
     Some(decode_string(text).into_owned())

@@ -186,6 +186,17 @@ pub fn merge_signatures(event: &Pdu, copy: &Pdu) -> Result<Pdu, PduError> {
     with_signatures(event, object.remove("signatures").unwrap_or_default())
 }
 
+/// The event with a signature that another server made and gave apart from the event, in place of one by the same key if there is one. It
+/// is not verified.
+///
+/// # Errors
+/// With the signature the event would be too large.
+pub fn with_signature(event: &Pdu, server_name: &str, key_id: &str, signature: &str) -> Result<Pdu, PduError> {
+    let mut object = Map::from_iter([("signatures".to_owned(), Value::Object(signatures_of(event)))]);
+    add_signature(&mut object, server_name, key_id, signature.to_owned());
+    with_signatures(event, object.remove("signatures").unwrap_or_default())
+}
+
 fn signatures_of(event: &Pdu) -> Map<String, Value> {
     Document::parse(event.signatures_json()).map(|json| json.object(Document::ROOT)).unwrap_or_default()
 }

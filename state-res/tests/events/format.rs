@@ -314,14 +314,40 @@ pub(crate) fn nesting() {
         let event = Pdu::parse(version, deepest.as_bytes()).unwrap();
         assert_eq!(event.content().len(), 1);
         assert_eq!(event.redacted().event_id(), event.event_id());
-        for levels in [MAX_NESTING - 1, 100, 10_000] {
+        for levels in [MAX_NESTING - 1, 130, 10_000] {
             let error = Pdu::parse(version, event_json(version, "X", None, &content(levels)).as_bytes()).unwrap_err();
             assert_eq!(error, PduError::Json(CanonicalError::TooDeep));
             assert_eq!(error.errcode(), "M_BAD_JSON");
         }
-        let unsigned = format!("{{\"unsigned\":{},", content(100));
+        let unsigned = format!("{{\"unsigned\":{},", content(130));
         let json = event_json(version, "X", None, "{}").replacen('{', &unsigned, 1);
         assert_eq!(Pdu::parse(version, json.as_bytes()).unwrap_err(), PduError::Json(CanonicalError::TooDeep));
+    }
+}
+
+/// What is refused can be named all the same.
+#[test]
+fn refused_texts_have_ids() {
+    for version in RoomVersion::ALL {
+        let good = event_json(version, "X", None, "{}");
+        let event = Pdu::parse(version, good.as_bytes()).unwrap();
+        assert_eq!(Pdu::id_of_refused(version, good.as_bytes()).as_deref(), Some(event.event_id()), "{version}");
+        // Content is redacted away before the hash is taken, so that all of these go by the same id as the good one.
+        for content in [format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200)), "{\"a\":1.5}".to_owned()] {
+            let json = event_json(version, "X", None, &content);
+            let id = Pdu::id_of_refused(version, json.as_bytes());
+            assert_eq!(id.as_deref(), Some(event.event_id()), "{version}: {content}");
+        }
+        let unsigned = good.replacen('{', "{\"unsigned\":[1,2],", 1);
+        assert_eq!(Pdu::id_of_refused(version, unsigned.as_bytes()).as_deref(), Some(event.event_id()), "{version}");
+        for nothing in ["[]", "{", "7", "", &"[".repeat(100_000), &format!("{{\"a\":\"{}\"}}", "x".repeat(600_000))] {
+            assert_eq!(Pdu::id_of_refused(version, nothing.as_bytes()), None, "{version}");
+        }
+    }
+    let id = |id: &str| Pdu::id_of_refused(RoomVersion::V1, format!("{{\"event_id\":{id}}}").as_bytes());
+    assert_eq!(id("\"$a:b\"").as_deref(), Some("$a:b"));
+    for wrong in ["7", "\"a:b\"", &format!("\"${}\"", "x".repeat(255))] {
+        assert_eq!(id(wrong), None);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers to other servers' questions, wired to rooms, accounts and keys.
 
 use super::Peers;
+use super::transaction::{Incoming, parents_first};
 use crate::accounts::Accounts;
 use crate::ephemeral::Receipt;
 use crate::error::{Error, Result};
@@ -16,7 +17,6 @@ use federation::types::{
     TransactionAnswer, UserDevices, UserKeys,
 };
 use federation::{Answers, ApiError, Edu, RawJson};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use state_res::ids::{RoomKey, UserKey};
 use state_res::pdu::Pdu;
@@ -83,9 +83,13 @@ impl PeerAnswers {
             .await
             .ok_or_else(|| Error::invalid_param("The event's signatures do not hold."))?
             .into_event();
-        match self.peers.take(origin, version, event.clone(), true).await? {
-            Fate::Accepted => Ok(event),
-            Fate::SoftFailed | Fate::Rejected => Err(Error::forbidden("The room does not allow this event.")),
+        let key = event.key();
+        let taken = self.peers.take(origin, version, event.clone(), true).await?;
+        match (taken.fate, taken.refusal) {
+            // As it stands now: the room's policy server may have signed it.
+            (Fate::Accepted, _) => Ok(self.peers.rooms.reader(reader.room()).pdu(key)?.unwrap_or(event)),
+            (_, Some(refusal)) => Err(refusal),
+            (Fate::SoftFailed | Fate::Rejected, None) => Err(Error::forbidden("The room does not allow this event.")),
         }
     }
 
@@ -185,13 +189,6 @@ impl PeerAnswers {
     }
 }
 
-/// What an event in a transaction must say before its room is known.
-#[derive(Deserialize)]
-struct Envelope {
-    room_id: Option<String>,
-    event_id: Option<String>,
-}
-
 #[async_trait]
 impl Answers for PeerAnswers {
     async fn transaction(
@@ -202,24 +199,32 @@ impl Answers for PeerAnswers {
         edus: Vec<Edu>,
     ) -> Result<TransactionAnswer, ApiError> {
         let mut answer = TransactionAnswer::default();
+        let mut events = Vec::with_capacity(pdus.len());
+        let mut without_room = 0_usize;
         for json in pdus {
-            let Ok(envelope) = json.parse::<Envelope>() else { continue };
-            let Some(room_id) = envelope.room_id else { continue };
-            self.peers.wait_for_join(&room_id).await?;
-            let mut id = match self.peers.rooms.version(&room_id).map_err(ApiError::from)? {
-                Some(version) => {
-                    Received::parse(version, json.as_bytes()).ok().map(|event| event.event().event_id().to_owned())
-                }
-                None => envelope.event_id,
+            let Some(room_id) = Incoming::room_of(&json) else {
+                without_room += 1;
+                continue;
             };
-            let result = match self.peers.shared(origin, &room_id) {
-                Err(error) if error.status >= 500 => return Err(error.into()),
-                Err(error) if error.status == 404 => {
+            self.peers.wait_for_join(&room_id).await?;
+            let version = self.peers.rooms.version(&room_id).map_err(ApiError::from)?;
+            events.push(Incoming::read(room_id, json, version));
+        }
+        if without_room > 0 {
+            // Without a room there is no room version, and without that no event id under which to say so.
+            tracing::info!(%origin, events = without_room, "passed over events that name no room");
+        }
+        for Incoming { room_id, json, mut id, event } in parents_first(events) {
+            let result = match (self.peers.shared(origin, &room_id), event) {
+                (Err(error), _) if error.status >= 500 => return Err(error.into()),
+                (Err(error), _) if error.status == 404 => {
                     let ended = self.peers.on_end_of_invite(origin, &room_id, json.as_bytes()).await;
                     ended.map(|event_id| id = Some(event_id))
                 }
-                Err(error) => Err(error.message),
-                Ok(_) => self.peers.receive(origin, &room_id, json.as_bytes()).await,
+                (Err(error), _) => Err(error.message),
+                (Ok(_), Some(Ok(event))) => self.peers.receive(origin, &room_id, event).await,
+                (Ok(_), Some(Err(error))) => Err(error.to_string()),
+                (Ok(_), None) => Err(format!("this server has only just come to know the room {room_id}")),
             };
             if result.is_err()
                 && let Some(why) = self.peers.rooms.deps().store.stopped()

@@ -4,6 +4,7 @@ use super::{Peers, remote_error};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rooms::memberships::{self, UserRoom};
+use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::{Membership, NewEvent};
 use federation::RawJson;
 use federation::types::InviteRequest;
@@ -38,7 +39,7 @@ impl Peers {
             .ok_or_else(|| Error::invalid_param(format!("{target:?} is no user id.")))?;
         let deps = self.rooms.deps();
         let event = NewEvent::state(sender, "m.room.member", target, content);
-        let ((invite, stripped, version), _) = self
+        let ((invite, stripped, version, policy), _) = self
             .rooms
             .write(room_id, |writer| {
                 if writer.reader.membership_in(writer.head.root, sender)? != Some(Membership::Join) {
@@ -61,9 +62,14 @@ impl Peers {
                 if let Some(member) = writer.current("m.room.member", sender)? {
                     pdus.push(RawJson::from_known(member.canonical().to_vec()));
                 }
-                Ok((pdu, pdus, version))
+                Ok((pdu, pdus, version, PolicyServer::of(&writer.reader, writer.head.root)?))
             })
             .await?;
+        // Before anybody else sees it.
+        let invite = match &policy {
+            Some(policy) => deps.policy_servers.sign(policy, &invite, Whose::Ours).await?,
+            None => invite,
+        };
         let request = InviteRequest {
             room_id: room_id.to_owned(),
             event_id: invite.event_id().to_owned(),
@@ -91,6 +97,10 @@ impl Peers {
         let invite = merge_signatures(&invite, &copy).map_err(Error::internal)?;
         self.rooms
             .write(room_id, |writer| {
+                if PolicyServer::of(&writer.reader, writer.head.root)?.is_some_and(|policy| !policy.recommends(&invite))
+                {
+                    return Err(Error::forbidden("The room changed its policy server meanwhile; try again."));
+                }
                 let before = super::receive::state_after_all(writer, invite.prev_events())?;
                 match super::receive::judge(writer, &invite, before)? {
                     crate::rooms::standing::Fate::Accepted => {

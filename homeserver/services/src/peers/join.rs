@@ -1,8 +1,10 @@
 //! Joining, leaving and knocking through another server.
 
+use super::fetch::State;
 use super::{Peers, remote_error};
 use crate::error::{Error, Result};
 use crate::rooms::memberships::{self, Change};
+use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::reader::{Member, encode_member, room_key};
 use crate::rooms::standing::Fate;
 use crate::rooms::sweep::Epoch;
@@ -10,9 +12,11 @@ use crate::rooms::{Membership, user_topic};
 use crate::tables;
 use federation::client::RequestError;
 use federation::types::{JoinAnswer, Template};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use state_res::build::build_from_template;
-use state_res::ids::{EventKey, RoomKey, UserKey};
+use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::merge_signatures;
@@ -32,6 +36,31 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of one step of bulk work.
 const STEP: usize = 256 * 1024;
 
+/// What a server says of a room, verified and stored.
+struct Told {
+    /// The state before the join.
+    state: State,
+    /// The events of the state and of the auth chain, and whether each is rejected.
+    known: HashMap<EventKey, (Pdu, bool)>,
+}
+
+impl Told {
+    /// The event at (type, state key) in the state.
+    fn event(&self, event_type: &str, state_key: &str) -> Option<&Pdu> {
+        let id = StateKeyId::of(event_type, state_key);
+        let (_, key) = self.state.iter().find(|(entry, _)| *entry == id)?;
+        self.known.get(key).map(|(event, _)| event)
+    }
+
+    /// The member events of the state, with whose they are.
+    fn members(&self) -> impl Iterator<Item = (&str, &Pdu)> {
+        let events = self.state.iter().filter_map(|(_, key)| self.known.get(key)).map(|(event, _)| event);
+        events
+            .filter(|event| event.event_type() == "m.room.member")
+            .filter_map(|event| Some((event.state_key()?, event)))
+    }
+}
+
 /// Names of all room versions, for `make_join`.
 fn versions() -> Vec<&'static str> {
     RoomVersion::ALL.iter().map(|version| version.as_str()).collect()
@@ -49,14 +78,26 @@ impl Peers {
         servers: &[String],
         content: &Map<String, Value>,
     ) -> Result<()> {
+        let attempt = |server| self.join_through(server, user_id, room_id, content).boxed();
+        self.through_any(servers, room_id, "join", attempt).await
+    }
+
+    /// Tries to do something to a room by way of one server after the other, until it is done or refused for good.
+    async fn through_any<'a, T>(
+        &self,
+        servers: &'a [String],
+        room_id: &str,
+        what: &str,
+        attempt: impl Fn(&'a str) -> BoxFuture<'a, Result<T>>,
+    ) -> Result<T> {
         let mut last =
-            Error::not_found(format!("No server is known through which {room_id} can be joined; name one with `via`."));
+            Error::not_found(format!("No server is known through which to {what} {room_id}; name one with `via`."));
         for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
-            match self.join_through(server, user_id, room_id, content).await {
-                Ok(()) => return Ok(()),
+            match attempt(server).await {
+                Ok(done) => return Ok(done),
                 Err(error) => {
-                    tracing::info!(%server, room = room_id, %error, "a join through this server failed");
-                    let refused = error.status == 403 || error.errcode == "M_INCOMPATIBLE_ROOM_VERSION";
+                    tracing::info!(%server, room = room_id, %error, what, "this server could not help");
+                    let refused = matches!(error.errcode.as_ref(), "M_FORBIDDEN" | "M_INCOMPATIBLE_ROOM_VERSION");
                     last = error;
                     if refused {
                         break;
@@ -78,14 +119,13 @@ impl Peers {
             self.client.make_join(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
         let (version, join) = self.complete(&template, "join", user_id, room_id, content)?;
         // From here on the room may send us events: they wait until the join has its place.
-        let lock = self.lock(RoomKey::of(room_id));
-        let _turn = lock.lock().await;
+        let _under_way = self.joins.begin(RoomKey::of(room_id));
         let answer = self
             .client
             .send_join(server, room_id, join.event_id(), join.canonical().to_vec().into(), false)
             .await
             .map_err(|error| remote_error(&error))?;
-        let join = match &answer.event {
+        let mut join = match &answer.event {
             Some(copy) => match Pdu::parse(version, copy.as_bytes()) {
                 Ok(copy) if copy.event_id() == join.event_id() => {
                     merge_signatures(&join, &copy).map_err(Error::internal)?
@@ -94,19 +134,33 @@ impl Peers {
             },
             None => join,
         };
-        if self.rooms.is_resident(room_id)? {
-            // We hold the room, and could not allow the join by ourselves, or came into it while this was under way: then the join is an
-            // event like others, and what we know of the room stands.
-            return match self.take(server, version, join, false).await? {
-                Fate::Accepted => Ok(()),
-                _ => Err(Error::forbidden("The room's state here does not allow the join.")),
-            };
+        if !self.rooms.is_resident(room_id)? {
+            let told = self.fetch_told(server, room_id, version, answer).await?;
+            join = self.recommended(join, &told).await?;
+            let lock = self.lock(RoomKey::of(room_id));
+            let _turn = lock.lock().await;
+            // Another join may have come first.
+            if !self.rooms.is_resident(room_id)? {
+                return self.enter_anew(room_id, version, &join, &told).await;
+            }
         }
+        // We hold the room, and could not allow the join by ourselves, or came into it while this was under way: then the join is an
+        // event like others, and what we know of the room stands.
+        let taken = self.take(server, version, join, false).await?;
+        match (taken.fate, taken.refusal) {
+            (Fate::Accepted, _) => Ok(()),
+            (_, Some(refusal)) => Err(refusal),
+            _ => Err(Error::forbidden("The room's state here does not allow the join.")),
+        }
+    }
+
+    /// Enters a room that we are not in. The caller holds its lock.
+    async fn enter_anew(&self, room_id: &str, version: RoomVersion, join: &Pdu, told: &Told) -> Result<()> {
         if self.rooms.is_known(room_id)? {
-            return self.enter_with(server, room_id, version, join, answer).await;
+            return self.enter(room_id, version, join, told).await;
         }
         self.begin_join(room_id).await?;
-        let entered = self.enter_with(server, room_id, version, join, answer).await;
+        let entered = self.enter(room_id, version, join, told).await;
         if entered.is_err()
             && let Err(error) = self.undo_join(RoomKey::of(room_id)).await
         {
@@ -115,15 +169,8 @@ impl Peers {
         entered
     }
 
-    /// Enters a room with what the server says of it: its state before the join, and the auth chain.
-    async fn enter_with(
-        &self,
-        server: &str,
-        room_id: &str,
-        version: RoomVersion,
-        join: Pdu,
-        answer: JoinAnswer,
-    ) -> Result<()> {
+    /// Verifies and stores what a server says of a room that we are to enter: its state before the join, and the auth chain.
+    async fn fetch_told(&self, server: &str, room_id: &str, version: RoomVersion, answer: JoinAnswer) -> Result<Told> {
         let bad = |what: &str| Error::new(502, "M_UNKNOWN", format!("{server} answered the join with {what}."));
         let state_count = answer.state.len();
         let checked_state = self.check_all(version, room_id, answer.state).await;
@@ -145,7 +192,21 @@ impl Peers {
         if create.room_id() != room_id || says != Some(version.as_str()) {
             return Err(bad("the create event of another room or version"));
         }
-        self.enter(room_id, version, &join, &state, &known).await
+        Ok(Told { state, known })
+    }
+
+    /// The join with the signature of the room's policy server, if it has one. The server through which we join should have asked for it.
+    async fn recommended(&self, join: Pdu, told: &Told) -> Result<Pdu> {
+        let Some(named) = told.event("m.room.policy", "") else { return Ok(join) };
+        let is_joined = |server: &str| {
+            Ok(told.members().any(|(user, event)| {
+                crate::names::server_of(user) == Some(server) && Membership::of(event) == Membership::Join
+            }))
+        };
+        match PolicyServer::named_by(named, is_joined)? {
+            Some(policy) => self.rooms.deps().policy_servers.sign(&policy, &join, Whose::Ours).await,
+            None => Ok(join),
+        }
     }
 
     /// Completes and signs a template, after making sure that it is what we asked for.
@@ -198,16 +259,9 @@ impl Peers {
     }
 
     /// Makes the room ours: its state before the join, and the join on top.
-    async fn enter(
-        &self,
-        room_id: &str,
-        version: RoomVersion,
-        join: &Pdu,
-        state: &[(state_res::ids::StateKeyId, EventKey)],
-        known: &HashMap<EventKey, (Pdu, bool)>,
-    ) -> Result<()> {
+    async fn enter(&self, room_id: &str, version: RoomVersion, join: &Pdu, told: &Told) -> Result<()> {
         for _ in 0..MAX_SWEEPS {
-            if self.try_enter(room_id, version, join, state, known).await? {
+            if self.try_enter(room_id, version, join, told).await? {
                 return Ok(());
             }
             self.world().sleep(SWEEP_PAUSE).await;
@@ -216,17 +270,10 @@ impl Peers {
     }
 
     /// [`Self::enter`]; `false` if a sweep may have taken what was written for litter, or would.
-    async fn try_enter(
-        &self,
-        room_id: &str,
-        version: RoomVersion,
-        join: &Pdu,
-        state: &[(state_res::ids::StateKeyId, EventKey)],
-        known: &HashMap<EventKey, (Pdu, bool)>,
-    ) -> Result<bool> {
+    async fn try_enter(&self, room_id: &str, version: RoomVersion, join: &Pdu, told: &Told) -> Result<bool> {
         let room = RoomKey::of(room_id);
         let reader = self.rooms.reader(room);
-        let (before, nodes) = tree::insert(&reader, Root::EMPTY, state)?;
+        let (before, nodes) = tree::insert(&reader, Root::EMPTY, &told.state)?;
         let is_new = reader.head()?.is_none();
         // Bulk work in steps; none of it shows before the head does. See `super::intent` for joins that break off.
         let epoch = Epoch::read(reader.snapshot(), room)?;
@@ -247,13 +294,9 @@ impl Peers {
         }
         if is_new {
             let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-            for (_, key) in state {
-                let Some((pdu, _)) = known.get(key).filter(|(pdu, _)| pdu.event_type() == "m.room.member") else {
-                    continue;
-                };
-                let Some(user_id) = pdu.state_key() else { continue };
+            for (user_id, pdu) in told.members() {
                 let membership = Membership::of(pdu);
-                let member = Member { user_id: user_id.to_owned(), membership, event: *key };
+                let member = Member { user_id: user_id.to_owned(), membership, event: pdu.key() };
                 batch.put(tables::MEMBERS, &room_key(room, UserKey::of(user_id).as_bytes()), &encode_member(&member));
                 if membership == Membership::Join {
                     *counts.entry(crate::names::server_of(user_id).unwrap_or_default().to_owned()).or_default() += 1;
@@ -360,18 +403,9 @@ impl Peers {
         servers: &[String],
         content: &Map<String, Value>,
     ) -> Result<()> {
-        let mut last =
-            Error::not_found(format!("No server is known through which to knock on {room_id}; name one with `via`."));
-        for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
-            match self.knock_through(server, user_id, room_id, content).await {
-                Ok((stripped, version)) => {
-                    let stripped = Some((stripped.as_str(), version));
-                    return self.write_membership(user_id, room_id, Membership::Knock, stripped).await;
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let attempt = |server| self.knock_through(server, user_id, room_id, content).boxed();
+        let (stripped, version) = self.through_any(servers, room_id, "knock on", attempt).await?;
+        self.write_membership(user_id, room_id, Membership::Knock, Some((&stripped, version))).await
     }
 
     async fn knock_through(

@@ -19,6 +19,8 @@ mod receive;
 mod summary;
 mod switches;
 mod threads;
+mod transaction;
+mod under_way;
 mod upgrade;
 mod verify;
 
@@ -44,6 +46,7 @@ use parking_lot::Mutex;
 use state_res::ids::RoomKey;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use under_way::UnderWay;
 
 /// Rooms whose incoming events wait for one another.
 const LOCKS: usize = 4_096;
@@ -56,6 +59,7 @@ pub struct Peers {
     client: Client,
     ring: KeyRing,
     locks: Arc<Mutex<LruCache<RoomKey, Arc<tokio::sync::Mutex<()>>>>>,
+    joins: UnderWay,
 }
 
 impl Peers {
@@ -63,7 +67,14 @@ impl Peers {
     #[must_use]
     pub fn new(rooms: Rooms, ephemeral: Ephemeral, client: Client, ring: KeyRing) -> Self {
         let size = NonZeroUsize::new(LOCKS).unwrap_or(NonZeroUsize::MIN);
-        Self { rooms, ephemeral, client, ring, locks: Arc::new(Mutex::new(LruCache::new(size))) }
+        Self {
+            rooms,
+            ephemeral,
+            client,
+            ring,
+            locks: Arc::new(Mutex::new(LruCache::new(size))),
+            joins: UnderWay::default(),
+        }
     }
 
     fn world(&self) -> &World {
@@ -82,16 +93,16 @@ impl Peers {
 
     /// If a join to a room that we are not in is under way, waits for its end: until then its events find no room.
     async fn wait_for_join(&self, room_id: &str) -> crate::error::Result<()> {
-        if !self.rooms.is_resident(room_id)? {
-            let known = self.locks.lock().peek(&RoomKey::of(room_id)).cloned();
-            if let Some(lock) = known {
-                drop(lock.lock().await);
+        while let Some(mut ending) = self.joins.ending(RoomKey::of(room_id)) {
+            if self.rooms.is_resident(room_id)? || ending.changed().await.is_err() {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Incoming events of one room are taken one after the other, so that each finds what those before it brought.
+    /// Incoming events of one room are placed one after the other, so that each finds what those before it brought. Nobody holds it while
+    /// another server is asked.
     fn lock(&self, room: RoomKey) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.locks.lock().get_or_insert(room, Arc::default))
     }
@@ -99,8 +110,10 @@ impl Peers {
 
 /// What a client is told of a failed request to another server.
 pub(crate) fn remote_error(error: &RequestError) -> Error {
+    // What another server says of tokens is not about the client's, which would sign its user out.
+    let is_about_tokens = |errcode: &str| matches!(errcode, "M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN");
     match error.peer() {
-        Some(peer) if (400..500).contains(&peer.status) && peer.status != 401 => {
+        Some(peer) if (400..500).contains(&peer.status) && peer.status != 401 && !is_about_tokens(&peer.errcode) => {
             let api = peer.to_api_error();
             Error { status: api.status, errcode: api.errcode, message: api.message, extra: api.extra }
         }

@@ -8,7 +8,6 @@ use crate::rooms::record::StoredEvent;
 use crate::rooms::server_view::ServerView;
 use crate::rooms::standing::Standing;
 use crate::rooms::{NewEvent, RoomReader, timeline};
-use crate::tables;
 use federation::RawJson;
 use federation::types::{Direction, EventAtTime, JoinAnswer, StateAnswer, StateIds, Template};
 use serde_json::Value;
@@ -36,9 +35,7 @@ impl Peers {
     /// The same, if `origin` has joined members in it.
     pub(super) fn shared_with_member(&self, origin: &str, room_id: &str) -> Result<(RoomReader, Head)> {
         let (reader, head) = self.shared(origin, room_id)?;
-        let mut row = reader.room().as_bytes().to_vec();
-        row.extend_from_slice(origin.as_bytes());
-        if reader.snapshot().get(tables::ROOM_SERVERS, &row)?.is_none() {
+        if !reader.has_server(origin)? {
             return Err(Error::forbidden(format!("{origin} is not in the room {room_id}.")));
         }
         Ok((reader, head))

@@ -5,6 +5,7 @@ use super::fetch::State;
 use super::outliers::{auth_events_of, check_by_auth_events};
 use super::switches::{ReceiptCheck, on};
 use crate::error::{Error, Result};
+use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::standing::Fate;
 use crate::rooms::{RoomWriter, reader::room_key};
 use crate::tables;
@@ -16,19 +17,53 @@ use state_res::steps::Received;
 use state_res::tree::Root;
 use std::collections::{BTreeMap, HashMap};
 
+/// How often a room's policy server is asked about one event. More than once only where the room changes it meanwhile.
+const MAX_ASKED: usize = 3;
+
+/// What became of an event.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// Its standing.
+    pub fate: Fate,
+    /// Why the room's policy server does not recommend it, where that is what it was soft-failed for.
+    pub refusal: Option<Error>,
+}
+
+impl From<Fate> for Taken {
+    fn from(fate: Fate) -> Self {
+        Self { fate, refusal: None }
+    }
+}
+
+/// Which policy server has been asked about an event.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    /// This one, or none.
+    Of(Option<&'a PolicyServer>),
+    /// One after the other, as the room keeps changing it. That is enough.
+    Enough,
+}
+
+/// What placing an event came to.
+enum Placing {
+    Done(Fate),
+    /// The room's policy server, which has not been asked, has to sign the event first. Nothing was written.
+    Unsigned(PolicyServer),
+}
+
 impl Peers {
-    /// Takes an event from `origin`: checks it, fetches what it refers to, and gives it its place.
+    /// Takes an event of a room that we are in from `origin`: checks it, fetches what it refers to, and gives it its place.
     ///
     /// # Errors
     /// A sentence for the transaction's answer: why the event was dropped or rejected. Whether the store still takes writes is for the caller to
     /// ask.
-    pub async fn receive(&self, origin: &str, room_id: &str, json: &[u8]) -> std::result::Result<(), String> {
-        let version = self
-            .rooms
-            .version(room_id)
-            .map_err(|error| error.message)?
-            .ok_or_else(|| format!("this server knows no room {room_id}"))?;
-        let received = Received::parse(version, json).map_err(|error| error.to_string())?;
+    pub(super) async fn receive(
+        &self,
+        origin: &str,
+        room_id: &str,
+        received: Received,
+    ) -> std::result::Result<(), String> {
+        let version = received.event().version();
         if received.event().room_id() != room_id {
             return Err("the event belongs to another room".to_owned());
         }
@@ -41,7 +76,7 @@ impl Peers {
             .await
             .ok_or_else(|| "the event's signatures do not hold".to_owned())?
             .into_event();
-        match self.take(origin, version, event, false).await {
+        match self.take(origin, version, event, false).await.map(|taken| taken.fate) {
             Ok(Fate::Accepted | Fate::SoftFailed) => Ok(()),
             Ok(Fate::Rejected) => Err("the event is not authorised".to_owned()),
             Err(error) => Err(error.message),
@@ -50,16 +85,17 @@ impl Peers {
 
     /// Gives a checked event its place, after the events before it. With `relay` it goes on to the other servers in the room, as its
     /// sender's server is not in it (yet, or any more).
-    pub(super) async fn take(&self, origin: &str, version: RoomVersion, event: Pdu, relay: bool) -> Result<Fate> {
+    pub(super) async fn take(&self, origin: &str, version: RoomVersion, event: Pdu, relay: bool) -> Result<Taken> {
         let room = RoomKey::of(event.room_id());
-        {
+        let connected = {
             // What the event refers to may be on its way in at this moment. The lock is never held while another server is asked:
             // a slow one, or one that means harm, holds up its own events only.
             let lock = self.lock(room);
             let _turn = lock.lock().await;
-            if self.is_connected(&event)? {
-                return self.write_placed(&event, None, relay).await;
-            }
+            self.is_connected(&event)?
+        };
+        if connected {
+            return self.write_judged(event, None, relay).await;
         }
         for missing in self.fill_gap(origin, version, &event).await? {
             let id = missing.event_id().to_owned();
@@ -77,13 +113,11 @@ impl Peers {
     }
 
     /// Gives a checked event its place. Where events before it are still missing, the state before it comes from `origin`.
-    async fn place(&self, origin: &str, version: RoomVersion, event: Pdu, relay: bool) -> Result<Fate> {
+    async fn place(&self, origin: &str, version: RoomVersion, event: Pdu, relay: bool) -> Result<Taken> {
         let room = RoomKey::of(event.room_id());
         let reader = self.rooms.reader(room);
-        if let Some(standing) = reader.standing(event.key())?
-            && !standing.is_outlier()
-        {
-            return Ok(if standing.is_rejected() { Fate::Rejected } else { Fate::Accepted });
+        if let Some(fate) = reader.standing(event.key())?.and_then(|standing| standing.fate()) {
+            return Ok(fate.into());
         }
         if auth_events_of(&reader, &HashMap::new(), &event)?.is_none() {
             self.fetch_auth_events(origin, version, &event).await?;
@@ -93,11 +127,7 @@ impl Peers {
         } else {
             None
         };
-        let lock = self.lock(room);
-        let _turn = lock.lock().await;
-        // Somebody else may have brought them while the state was asked for.
-        let given = given.filter(|_| self.lacks_prev_events(&event).unwrap_or(true));
-        self.write_placed(&event, given.as_ref(), relay).await
+        self.write_judged(event, given, relay).await
     }
 
     /// Whether events before this one have no place here.
@@ -110,31 +140,81 @@ impl Peers {
         Ok(lacks)
     }
 
+    /// Writes an event at its place, with the room's policy server's signature where it needs and gets one. That is asked while nobody holds
+    /// the room.
+    async fn write_judged(&self, mut event: Pdu, given: Option<State>, relay: bool) -> Result<Taken> {
+        let room = RoomKey::of(event.room_id());
+        let mut asked: Option<PolicyServer> = None;
+        let mut refusal = None;
+        for round in 0..=MAX_ASKED {
+            let placing = {
+                let lock = self.lock(room);
+                let _turn = lock.lock().await;
+                // Somebody else may have brought the events before it while the state was asked for.
+                let given = given.as_ref().filter(|_| self.lacks_prev_events(&event).unwrap_or(true));
+                let asked = if round == MAX_ASKED { Asked::Enough } else { Asked::Of(asked.as_ref()) };
+                self.write_placed(&event, given, relay, asked).await?
+            };
+            let policy = match placing {
+                Placing::Done(fate) => {
+                    return Ok(Taken { fate, refusal: refusal.filter(|_| fate == Fate::SoftFailed) });
+                }
+                Placing::Unsigned(policy) => policy,
+            };
+            match self.rooms.deps().policy_servers.sign(&policy, &event, Whose::Theirs).await {
+                Ok(signed) => (event, refusal) = (signed, None),
+                Err(error) => {
+                    tracing::info!(event = event.event_id(), policy = policy.via(), %error, "not recommended by the policy server");
+                    refusal = Some(error);
+                }
+            }
+            asked = Some(policy);
+        }
+        Err(Error::internal("an event was neither placed nor left in its last round"))
+    }
+
     /// Writes an event at its place. The caller holds the room's lock until this is done: a writer of the room does not see what the one before it
     /// has not committed yet, and the same event, brought by two servers at once, would get two places.
-    async fn write_placed(&self, event: &Pdu, given: Option<&State>, relay: bool) -> Result<Fate> {
-        self.rooms.write(event.room_id(), |writer| place_in(writer, event, given, relay)).await.map(|(fate, _)| fate)
+    async fn write_placed(&self, event: &Pdu, given: Option<&State>, relay: bool, asked: Asked<'_>) -> Result<Placing> {
+        let placed = self.rooms.write(event.room_id(), |writer| place_in(writer, event, given, relay, asked)).await?;
+        Ok(placed.0)
     }
 }
 
-/// Checks 4 to 6, and the place.
-fn place_in(writer: &mut RoomWriter<'_>, event: &Pdu, given: Option<&State>, relay: bool) -> Result<Fate> {
-    if let Some(standing) = writer.reader.standing(event.key())?
-        && !standing.is_outlier()
-    {
-        return Ok(if standing.is_rejected() { Fate::Rejected } else { Fate::Accepted });
+/// Checks 4 to 7, and the place.
+fn place_in(
+    writer: &mut RoomWriter<'_>,
+    event: &Pdu,
+    given: Option<&State>,
+    relay: bool,
+    asked: Asked<'_>,
+) -> Result<Placing> {
+    if let Some(fate) = writer.reader.standing(event.key())?.and_then(|standing| standing.fate()) {
+        return Ok(Placing::Done(fate));
     }
     let before = match given {
         Some(state) => writer.root_of(state)?,
         None => state_after_all(writer, event.prev_events())?,
     };
-    let fate = judge(writer, event, before)?;
+    let mut fate = judge(writer, event, before)?;
+    // Check 7: by the room's policy server. What is not allowed anyway, it is not asked about.
+    if fate == Fate::Accepted
+        && on(ReceiptCheck::PolicyServer)
+        && let Some(policy) = PolicyServer::of(&writer.reader, writer.head.root)?
+        && !policy.recommends(event)
+    {
+        if matches!(asked, Asked::Of(asked) if asked != Some(&policy)) {
+            writer.abandon();
+            return Ok(Placing::Unsigned(policy));
+        }
+        fate = Fate::SoftFailed;
+    }
     if given.is_some() {
         let row = room_key(writer.reader.room(), event.key().as_bytes());
         writer.batch().put(tables::GAPS, &row, b"");
     }
     writer.place(event.clone(), before, fate, relay)?;
-    Ok(fate)
+    Ok(Placing::Done(fate))
 }
 
 /// The state after all of these events, which have their places.

@@ -4,8 +4,8 @@
 #[cfg(feature = "rule-switches")]
 use std::cell::Cell;
 
-/// A check on receipt of a PDU that applies the authorisation rules in some state (server-server API, "Checks performed on receipt of a
-/// PDU"). The three before these are in `state_res::steps`.
+/// A check on receipt of a PDU that needs the room (server-server API, "Checks performed on receipt of a PDU"). The three before these are in
+/// `state_res::steps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiptCheck {
     /// 4: by the event's auth events.
@@ -14,6 +14,8 @@ pub enum ReceiptCheck {
     StateBefore,
     /// 6: by the room's current state.
     CurrentState,
+    /// 7: by the room's policy server.
+    PolicyServer,
 }
 
 #[cfg(feature = "rule-switches")]

@@ -1,6 +1,7 @@
 //! Signatures and hashes of events from other servers, many at once.
 
 use super::Peers;
+use crate::rooms::policy;
 use federation::RawJson;
 use federation::keys::KeyRequest;
 use net::Timestamp;
@@ -59,7 +60,7 @@ impl Peers {
         let check = move |event: Received| {
             let at = at(version, &event);
             let id = event.event().event_id().to_owned();
-            match event.check(|server, key_id| keys.get(server, key_id, at)) {
+            match event.check(|server, key_id| keys.get(server, key_id, at).filter(|_| key_id != policy::KEY_ID)) {
                 Ok(checked) => Some(checked),
                 Err(error) => {
                     tracing::debug!(event = %id, %error, "dropped: its signatures do not hold");
@@ -95,7 +96,9 @@ fn keys_of(version: RoomVersion, event: &Received) -> Vec<KeyRequest> {
     event
         .event()
         .signatures()
-        .filter(|(server, key_id, _)| signers.contains(server) && key_id.starts_with("ed25519:"))
+        // The key of a policy server is nothing that servers publish, and says nothing of who sent an event.
+        .filter(|(_, key_id, _)| key_id.starts_with("ed25519:") && key_id != policy::KEY_ID)
+        .filter(|(server, _, _)| signers.contains(server))
         .map(|(server_name, key_id, _)| KeyRequest { server_name, key_id, at: at(version, event) })
         .collect()
 }

@@ -19,6 +19,7 @@ pub mod head;
 pub mod history;
 pub mod membership;
 pub mod memberships;
+pub mod policy;
 pub mod power;
 pub mod reader;
 pub mod record;
@@ -59,6 +60,8 @@ use storage::{Outcome, Position, Snapshot, Store, Topic};
 
 /// How often a write is tried again after other writers came first.
 const MAX_TRIES: usize = 16;
+/// How often one write asks the room's policy server: once per event, and again where the room changed so much that the event no longer fits.
+const MAX_ASKED: usize = 8;
 /// Rooms whose queue is kept in memory.
 const HANDLES: usize = 4_096;
 
@@ -82,6 +85,8 @@ pub struct RoomDeps {
     pub ephemeral: Ephemeral,
     /// How often users may do things.
     pub limits: Arc<Limits>,
+    /// What asks the rooms' policy servers.
+    pub policy_servers: policy::PolicyServers,
     signing_key: ArcSwap<SigningKey>,
 }
 
@@ -193,6 +198,7 @@ impl Rooms {
         }
         Self {
             deps: Arc::new(RoomDeps {
+                policy_servers: policy::PolicyServers::new(world.clone(), server_name),
                 store,
                 world,
                 server_name: server_name.to_owned(),
@@ -252,9 +258,7 @@ impl Rooms {
 
     /// Whether the room is known and has joined members of this server.
     pub fn is_resident(&self, room_id: &str) -> Result<bool> {
-        let mut key = RoomKey::of(room_id).as_bytes().to_vec();
-        key.extend_from_slice(self.deps.server_name.as_bytes());
-        Ok(self.deps.store.snapshot().get(tables::ROOM_SERVERS, &key)?.is_some())
+        self.reader(RoomKey::of(room_id)).has_server(&self.deps.server_name)
     }
 
     fn handle(&self, room: RoomKey) -> Arc<RoomHandle> {
@@ -264,10 +268,13 @@ impl Rooms {
     /// Changes a room: runs `work` on a writer and commits what it placed. `work` runs again, on a new writer, where another
     /// writer came first; its errors end the write and change nothing. A writer left empty commits nothing.
     ///
+    /// In a room with a policy server, that is asked about what `work` sends, while nobody holds the room; then `work` runs again, and sends the
+    /// same with the policy server's signature.
+    ///
     /// Gives what `work` gave, and the position after which readers see it.
     ///
     /// # Errors
-    /// 404 `M_NOT_FOUND` for an unknown room; what `work` says.
+    /// 404 `M_NOT_FOUND` for an unknown room; what `work` says; what the policy server says, or that it says nothing.
     pub async fn write<R>(
         &self,
         room_id: &str,
@@ -294,7 +301,10 @@ impl Rooms {
     ) -> Result<(R, Position)> {
         let room = RoomKey::of(room_id);
         let handle = self.handle(room);
-        for _ in 0..MAX_TRIES {
+        let mut signed: Vec<policy::Unsigned> = Vec::new();
+        let mut asked = 0;
+        let mut tries = 0;
+        while tries < MAX_TRIES {
             let mut queue = Arc::clone(&handle.head).lock_owned().await;
             let reader = self.reader(room);
             let (head, head_before) = match queue.as_ref() {
@@ -312,8 +322,22 @@ impl Rooms {
                     },
                 },
             };
-            let mut writer = RoomWriter::new(&self.deps, reader, room_id, head, head_before);
-            let result = work(&mut writer)?;
+            let mut writer = RoomWriter::new(&self.deps, reader, room_id, head, head_before, &signed);
+            let result = work(&mut writer);
+            if let Some(mut unsigned) = writer.unsigned.take() {
+                drop((writer, queue));
+                if asked == MAX_ASKED {
+                    return Err(Error::contended());
+                }
+                asked += 1;
+                let servers = &self.deps.policy_servers;
+                unsigned.event = servers.sign(&unsigned.policy, &unsigned.event, policy::Whose::Ours).await?;
+                signed.retain(|earlier| earlier.source != unsigned.source);
+                signed.push(unsigned);
+                continue;
+            }
+            let result = result?;
+            tries += 1;
             if writer.is_empty() {
                 let position = self.deps.store.position();
                 return Ok((result, position));

@@ -311,6 +311,11 @@ impl RoomReader {
         Ok(root)
     }
 
+    /// Whether a server has joined members.
+    pub fn has_server(&self, server: &str) -> Result<bool> {
+        Ok(self.snapshot.get(tables::ROOM_SERVERS, &room_key(self.room, server.as_bytes()))?.is_some())
+    }
+
     /// Names of the servers with joined members.
     pub fn servers(&self) -> Result<Vec<String>> {
         self.snapshot

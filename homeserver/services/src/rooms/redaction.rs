@@ -9,13 +9,14 @@ use state_res::ids::EventKey;
 use state_res::pdu::Pdu;
 use state_res::tree::Root;
 
-/// Whether `redaction`, accepted in the state `root`, may redact `target`: its sender has the power to redact, or comes from
-/// the same server as the sender of `target`.
+/// Whether `redaction`, which was accepted, may redact `target`. In room versions 1 and 2 the authorisation rules have decided that. From
+/// version 3 on it may if its sender has the power to redact in the state `root`, or comes from the same server as the sender of `target`.
 pub fn allowed(reader: &RoomReader, root: Root, redaction: &Pdu, target: &Pdu) -> Result<bool> {
     if redaction.room_id() != target.room_id() || target.event_type() == "m.room.create" {
         return Ok(false);
     }
-    if server_of(redaction.sender()) == server_of(target.sender()) {
+    let is_decided = redaction.version().rules().auth.special_redaction;
+    if is_decided || server_of(redaction.sender()) == server_of(target.sender()) {
         return Ok(true);
     }
     Ok(super::power::Power::at(reader, root)?.may(redaction.sender(), Level::Redact))

@@ -117,6 +117,17 @@ impl Standing {
         self.flags & SOFT_FAILED != 0
     }
 
+    /// How it fared, if it has a place in the graph.
+    #[must_use]
+    pub fn fate(&self) -> Option<Fate> {
+        match (self.is_outlier(), self.is_rejected(), self.is_soft_failed()) {
+            (true, _, _) => None,
+            (_, true, _) => Some(Fate::Rejected),
+            (_, _, true) => Some(Fate::SoftFailed),
+            _ => Some(Fate::Accepted),
+        }
+    }
+
     /// Whether clients may see it at all.
     #[must_use]
     pub fn is_accepted(&self) -> bool {

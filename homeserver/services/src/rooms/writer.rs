@@ -8,6 +8,7 @@ use super::RoomDeps;
 use super::auth_graph;
 use super::head::{Extremity, Head, MAX_PREV_EVENTS};
 use super::history::HistoryKey;
+use super::policy::{PolicyServer, Unsigned};
 use super::reader::{Member, Membership, RoomReader, encode_member, room_key};
 use super::record::StoredEvent;
 use super::standing::{Fate, POSITION_OFFSET, Standing};
@@ -27,7 +28,7 @@ use storage::{Batch, PositionedValue, Table, Version, key};
 pub type AuthState = BTreeMap<(String, String), Pdu>;
 
 /// What an event of ours starts from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
     /// `type`.
     pub event_type: String,
@@ -94,6 +95,10 @@ pub struct RoomWriter<'a> {
     related: Vec<EventKey>,
     /// Local users whose memberships change.
     users: Vec<UserKey>,
+    /// Events of ours that the room's policy server has signed.
+    signed: &'a [Unsigned],
+    /// The first event of ours about which it has yet to be asked: with one, nothing of this writer is to be committed.
+    pub(super) unsigned: Option<Unsigned>,
 }
 
 /// An event that this writer placed.
@@ -139,6 +144,7 @@ impl<'a> RoomWriter<'a> {
         room_id: &str,
         head: Head,
         head_before: Option<Bytes>,
+        signed: &'a [Unsigned],
     ) -> Self {
         Self {
             deps,
@@ -155,6 +161,8 @@ impl<'a> RoomWriter<'a> {
             waits: false,
             related: Vec::new(),
             users: Vec::new(),
+            signed,
+            unsigned: None,
         }
     }
 
@@ -240,18 +248,62 @@ impl<'a> RoomWriter<'a> {
         Ok((fields, state))
     }
 
+    /// Forgets what was added to the batch, so that nothing is committed.
+    pub fn abandon(&mut self) {
+        self.batch = Batch::with_random_id(&self.deps.world);
+    }
+
     /// Builds, authorises and adds an event of ours.
     ///
     /// # Errors
-    /// 403 `M_FORBIDDEN` with the rule that refused it; 413 `M_TOO_LARGE` and 400 `M_BAD_JSON` for what is no event.
+    /// 403 `M_FORBIDDEN` with the rule that refused it; 413 `M_TOO_LARGE` and 400 `M_BAD_JSON` for what is no event. Where the room's policy
+    /// server has yet to be asked, an error that nobody sees: the write begins again with its signature.
     pub fn send(&mut self, event: NewEvent) -> Result<Pdu> {
+        let policy = PolicyServer::of(&self.reader, self.head.root)?;
+        if let Some(pdu) = self.send_signed(&event, policy.as_ref())? {
+            return Ok(pdu);
+        }
         let (fields, state) = self.fields(&event)?;
         let pdu = build::build(self.head.room_version, fields, &self.deps.server_name, &self.deps.signing_key())
             .map_err(pdu_error)?;
         auth::check(&pdu, &state).map_err(refused)?;
+        if let Some(policy) = policy.filter(|policy| !policy.recommends(&pdu)) {
+            let previous = self.head.extremities.iter().take(MAX_PREV_EVENTS);
+            let previous = previous.map(|one| (one.event_id.clone(), one.after)).collect();
+            self.unsigned.get_or_insert(Unsigned { source: event, event: pdu, previous, policy });
+            return Err(Error::contended());
+        }
         let before = self.state_at_extremities()?;
         self.place(pdu.clone(), before, Fate::Accepted, true)?;
         Ok(pdu)
+    }
+
+    /// Adds the event that was made from `source` earlier, and that the policy server has signed since. It follows what was newest then. `None`
+    /// if there is none that still fits.
+    fn send_signed(&mut self, source: &NewEvent, policy: Option<&PolicyServer>) -> Result<Option<Pdu>> {
+        let Some(signed) = self.signed.iter().find(|signed| signed.source == *source) else { return Ok(None) };
+        let pdu = &signed.event;
+        if policy.is_some_and(|policy| !policy.recommends(pdu)) || self.reader.new_events.contains_key(&pdu.key()) {
+            return Ok(None);
+        }
+        for (id, _) in &signed.previous {
+            // A writer may have meant to place it, and failed.
+            let is_here = self.head.extremities.iter().any(|one| one.event_id == *id)
+                || self.reader.new_events.contains_key(&EventKey::of(id))
+                || self.reader.standing(EventKey::of(id))?.is_some_and(|standing| !standing.is_outlier());
+            if !is_here {
+                return Ok(None);
+            }
+        }
+        let roots: Vec<Root> = signed.previous.iter().map(|(_, after)| *after).collect();
+        let before = self.resolve(&roots)?;
+        if before != self.head.root {
+            let (kind, sender, content) = (pdu.event_type(), pdu.sender(), pdu.content());
+            let state = self.auth_state(self.head.root, kind, sender, pdu.state_key(), content)?;
+            auth::check(pdu, &state).map_err(refused)?;
+        }
+        self.place(pdu.clone(), before, Fate::Accepted, true)?;
+        Ok(Some(pdu.clone()))
     }
 
     /// The state before an event that follows the extremities we refer to.

@@ -6,6 +6,7 @@ mod device_lists;
 mod invites;
 mod joins;
 mod outbox;
+mod policy;
 mod receipt;
 mod redactions;
 mod scene;

@@ -1,24 +1,26 @@
-//! Server-server API, "Checks performed on receipt of a PDU": each of the six, by its number. What it says holds, and with it turned off
+//! Server-server API, "Checks performed on receipt of a PDU": each of the seven, by its number. What it says holds, and with it turned off
 //! something fails.
 
+use crate::policy::{Policy, add_signature};
 use crate::scene::{BOB, CAROL, Scene};
 use futures::future::LocalBoxFuture;
 use http::Method;
 use serde_json::{Value, json};
-use simulation::{Network, PeerRoom};
+use simulation::{Network, PeerEvent, PeerRoom};
 use state_res::sign::SigningKey;
 use std::collections::BTreeMap;
 
 /// The formats of events and their ids differ between these.
 const VERSIONS: [&str; 5] = ["2", "3", "6", "10", "12"];
 
-const CHECKS: [(u8, &str); 6] = [
+const CHECKS: [(u8, &str); 7] = [
     (1, "valid event, or dropped"),
     (2, "signatures, or dropped"),
     (3, "hashes, or redacted"),
     (4, "authorised by its auth events, or rejected"),
     (5, "authorised by the state before it, or rejected"),
     (6, "authorised by the current state, or soft-failed"),
+    (7, "validated by the policy server, or soft-failed"),
 ];
 
 type Outcome<'a> = LocalBoxFuture<'a, Result<(), String>>;
@@ -39,7 +41,7 @@ fn message(body: &str) -> Value {
     json!({ "msgtype": "m.text", "body": body })
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 21] = [
     Case { cites: 0, what: "a proper message is taken and shown", run: |scene| Box::pin(proper(scene)) },
     Case { cites: 1, what: "a type of 256 bytes", run: |scene| Box::pin(long_type(scene)) },
     Case { cites: 1, what: "an event of more than 65,536 bytes", run: |scene| Box::pin(oversized(scene)) },
@@ -52,6 +54,13 @@ const CASES: [Case; 14] = [
     Case { cites: 5, what: "a message by someone kicked before it", run: |scene| Box::pin(kicked_before(scene)) },
     Case { cites: 5, what: "the same, though they are back by now", run: |scene| Box::pin(back_by_now(scene)) },
     Case { cites: 6, what: "an evaded ban", run: |scene| Box::pin(evaded_ban(scene)) },
+    Case { cites: 7, what: "what the policy server refuses", run: |scene| Box::pin(refused_by_policy(scene)) },
+    Case { cites: 7, what: "a policy server that says nothing", run: |scene| Box::pin(silent_policy(scene)) },
+    Case { cites: 7, what: "the policy server's name, another's key", run: |scene| Box::pin(forged_policy(scene)) },
+    Case { cites: 7, what: "the key of the policy server's past", run: |scene| Box::pin(rotated_policy(scene)) },
+    Case { cites: 0, what: "what the policy server signs is shown", run: |scene| Box::pin(signed_by_policy(scene)) },
+    Case { cites: 0, what: "a policy server that has left", run: |scene| Box::pin(policy_left(scene)) },
+    Case { cites: 0, what: "the policy event itself", run: |scene| Box::pin(policy_event(scene)) },
     Case {
         cites: 0,
         what: "state set with a level since lost does not stand",
@@ -209,6 +218,89 @@ async fn after_soft_failure(scene: &Scene<'_>) -> Result<(), String> {
     hold(scene.shown(&after, &event).await.is_some(), || "it is not shown".to_owned())
 }
 
+/// A room with a policy server. Each has a name of its own, as several are made in one network.
+async fn guarded(scene: &Scene<'_>) -> (PeerRoom, Policy) {
+    let mut room = scene.room().await;
+    let policy =
+        Policy::new(scene.network, &format!("policy{}.example", scene.network.elapsed().as_nanos()), room.version);
+    policy.guard(scene, &mut room).await;
+    (room, policy)
+}
+
+/// It is taken, and nobody sees it or builds upon it.
+async fn soft_failed(scene: &Scene<'_>, room: &PeerRoom, policy: &Policy, event: &PeerEvent) -> Result<(), String> {
+    scene.send(&[event]).await.map_err(|because| format!("a soft failure is none of the sender's: {because}"))?;
+    let shown = scene.shown(room, event).await;
+    hold(shown.is_none(), || format!("shown as {shown:?}"))?;
+    policy.sign_with(room.version, policy.key.clone());
+    let next = scene.say(&mut room.clone(), "next").await;
+    hold(!references(&next.json["prev_events"]).contains(&event.id), || format!("followed by {:?}", next.json))
+}
+
+async fn refused_by_policy(scene: &Scene<'_>) -> Result<(), String> {
+    let (room, policy) = guarded(scene).await;
+    let event = scene.peer.sign(room.version, scene.peer.draft(&room, BOB, "m.room.message", None, message("spam")));
+    soft_failed(scene, &room, &policy, &event).await?;
+    hold(policy.asked().iter().any(|asked| asked["content"]["body"] == "spam"), || "it was not asked".to_owned())
+}
+
+async fn silent_policy(scene: &Scene<'_>) -> Result<(), String> {
+    let (room, policy) = guarded(scene).await;
+    policy.fall_silent();
+    let event = scene.peer.sign(room.version, scene.peer.draft(&room, BOB, "m.room.message", None, message("hm?")));
+    soft_failed(scene, &room, &policy, &event).await
+}
+
+async fn forged_policy(scene: &Scene<'_>) -> Result<(), String> {
+    let (room, policy) = guarded(scene).await;
+    let mut event =
+        scene.peer.sign(room.version, scene.peer.draft(&room, BOB, "m.room.message", None, message("spam")));
+    add_signature(room.version, &mut event, &policy, &Policy::key(8));
+    soft_failed(scene, &room, &policy, &event).await
+}
+
+async fn rotated_policy(scene: &Scene<'_>) -> Result<(), String> {
+    let (mut room, policy) = guarded(scene).await;
+    let mut event =
+        scene.peer.sign(room.version, scene.peer.draft(&room, BOB, "m.room.message", None, message("spam")));
+    add_signature(room.version, &mut event, &policy, &policy.key);
+    let policy = Policy { key: Policy::key(5), ..policy };
+    policy.sign_with(room.version, policy.key.clone());
+    scene.act(&mut room, Method::PUT, "state/m.room.policy/", policy.content(&policy.key)).await;
+    soft_failed(scene, &room, &policy, &event).await
+}
+
+async fn signed_by_policy(scene: &Scene<'_>) -> Result<(), String> {
+    let (mut room, policy) = guarded(scene).await;
+    let asked = scene.peer.event(&mut room, BOB, "m.room.message", None, message("sign this"));
+    let mut signed = scene.peer.event(&mut room, BOB, "m.room.message", None, message("signed spam"));
+    add_signature(room.version, &mut signed, &policy, &policy.key);
+    scene.send(&[&asked, &signed]).await?;
+    for event in [&asked, &signed] {
+        hold(scene.shown(&room, event).await.is_some(), || format!("not shown: {event:?}"))?;
+    }
+    Ok(())
+}
+
+async fn policy_left(scene: &Scene<'_>) -> Result<(), String> {
+    let (mut room, policy) = guarded(scene).await;
+    let watch = format!("@watch:{}", policy.peer.name());
+    scene.act(&mut room, Method::POST, "kick", json!({ "user_id": watch })).await;
+    let event = scene.peer.event(&mut room, BOB, "m.room.message", None, message("spam"));
+    scene.send(&[&event]).await?;
+    hold(scene.shown(&room, &event).await.is_some(), || "it is not shown".to_owned())
+}
+
+async fn policy_event(scene: &Scene<'_>) -> Result<(), String> {
+    let (mut room, policy) = guarded(scene).await;
+    policy.fall_silent();
+    let event = scene.peer.event(&mut room, BOB, "m.room.policy", Some(""), json!({}));
+    scene.send(&[&event]).await?;
+    hold(scene.shown(&room, &event).await.is_some(), || "it is not shown".to_owned())?;
+    scene.say(&mut room, "free").await;
+    Ok(())
+}
+
 /// The ids in `prev_events` or `auth_events`.
 fn references(list: &Value) -> Vec<String> {
     let ids = list.as_array().unwrap().iter();
@@ -242,7 +334,8 @@ fn failures_without(check: u8, version: &'static str) -> BTreeMap<usize, String>
         3 => state_res::steps::without_check(Early::ContentHash, run),
         4 => services::peers::without_check(Later::AuthEvents, run),
         5 => services::peers::without_check(Later::StateBefore, run),
-        _ => services::peers::without_check(Later::CurrentState, run),
+        6 => services::peers::without_check(Later::CurrentState, run),
+        _ => services::peers::without_check(Later::PolicyServer, run),
     }
 }
 
@@ -253,7 +346,7 @@ fn checks_hold() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-// clause: P1, P2, P3, P4, P5, P6
+// clause: P1, P2, P3, P4, P5, P6, P7
 /// With any one check turned off, some case that cites it fails. Prints which.
 #[test]
 fn no_check_is_idle() {
@@ -271,4 +364,47 @@ fn no_check_is_idle() {
         }
     }
     assert!(idle.is_empty(), "{idle:#?}");
+}
+
+// clause: P9.2
+/// Bob sets the topic at a fork where he still may; it comes after he has lost the power to, and is in the state once an event says that it
+/// follows both this and what gave him the power back.
+#[test]
+fn a_soft_failed_state_event_takes_part_in_resolution() {
+    for version in ["2", "6", "10", "12"] {
+        let network = Network::new(6, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let before = scene.room().await;
+                let mut after = before.clone();
+                let topic_path = format!("/rooms/{}/state/m.room.topic", before.id);
+                let topic = || scene.call(Method::GET, &topic_path, Value::Null);
+                let path = "state/m.room.power_levels/";
+                let full = format!("/rooms/{}/{path}", before.id);
+                let levels = scene.call(Method::GET, &full, Value::Null).await.unwrap();
+                let mut lowered = levels.clone();
+                lowered["users"][BOB] = json!(0);
+                scene.act(&mut after, Method::PUT, path, lowered).await;
+                let draft = scene.peer.draft(&before, BOB, "m.room.topic", Some(""), json!({ "topic": "mine" }));
+                let event = scene.peer.sign(before.version, draft);
+                scene.send(&[&event]).await.unwrap();
+                assert!(topic().await.is_err(), "version {version}");
+                let restored = scene.act(&mut after, Method::PUT, path, levels).await;
+                assert!(topic().await.is_err(), "version {version}: nothing follows it yet");
+
+                let sync = scene.call(Method::GET, "/sync", Value::Null).await.unwrap();
+                scene.peer.show(&event);
+                after.tips = vec![restored.id, event.id.clone()];
+                let both = scene.peer.event(&mut after, CAROL, "m.room.message", None, message("I see both"));
+                scene.send(&[&both]).await.unwrap();
+                assert_eq!(topic().await.unwrap()["topic"], "mine", "version {version}");
+                let since = sync["next_batch"].as_str().unwrap();
+                let sync = scene.call(Method::GET, &format!("/sync?since={since}"), Value::Null).await.unwrap();
+                let state = &sync["rooms"]["join"][&after.id]["state"]["events"];
+                let told = state.as_array().unwrap().iter().any(|one| one["event_id"] == *event.id);
+                assert!(told, "version {version}: {sync:#}");
+            })
+            .unwrap();
+    }
 }

@@ -77,3 +77,47 @@ fn a_redaction_by_who_may_not_redact_does_nothing_before_or_after() {
         })
         .unwrap();
 }
+
+// clause: R2.1
+/// In room versions 1 and 2 it is the domains of the two events' ids that count, whoever the senders are.
+#[test]
+fn what_the_old_rules_allow_takes_effect_and_nothing_else() {
+    for version in ["1", "2"] {
+        for comes_first in [false, true] {
+            let network = Network::new(57, 1);
+            network
+                .run(async {
+                    let scene = Scene::begin(&network, version).await;
+                    let room = scene.room().await;
+                    let other = network.peer("other.example");
+                    let dan = "@dan:other.example";
+                    let theirs = other.join(scene.server().name(), &room.id, dan).await.unwrap();
+                    let content = json!({ "msgtype": "m.text", "body": "a slip" });
+                    let target = other.draft(&theirs, dan, "m.room.message", None, content.clone());
+                    let target = other.sign(room.version, target);
+                    // Carol has no power. Her event has an id of the other server's, which has signed it too.
+                    let mut draft = scene.peer.draft(&room, crate::scene::CAROL, "m.room.redaction", None, json!({}));
+                    draft.insert("redacts".into(), json!(target.id));
+                    let void = scene.peer.sign(room.version, draft.clone());
+                    draft.insert("event_id".into(), json!("$of-both:other.example"));
+                    let valid = other.sign(room.version, scene.peer.sign(room.version, draft).json);
+                    let send_target = || other.send(scene.server().name(), std::slice::from_ref(&target));
+                    if comes_first {
+                        scene.send(&[&void]).await.unwrap_err();
+                        scene.send(&[&valid]).await.unwrap();
+                        send_target().await.unwrap();
+                    } else {
+                        send_target().await.unwrap();
+                        scene.send(&[&void]).await.unwrap_err();
+                        assert_eq!(scene.shown(&room, &target).await.unwrap()["content"], content, "version {version}");
+                        scene.send(&[&valid]).await.unwrap();
+                    }
+                    let shown = scene.shown(&room, &target).await.unwrap();
+                    assert_eq!(shown["content"], json!({}), "version {version}: {shown}");
+                    let because = &shown["unsigned"]["redacted_because"];
+                    assert_eq!(because["event_id"], json!(valid.id), "version {version}: {shown}");
+                })
+                .unwrap();
+        }
+    }
+}

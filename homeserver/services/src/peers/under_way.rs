@@ -1,0 +1,51 @@
+//! Joins under way: between the request that makes the others send us a room's events and the batch that makes the room ours.
+
+use parking_lot::Mutex;
+use state_res::ids::RoomKey;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The rooms to which joins are under way. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct UnderWay {
+    rooms: Arc<Mutex<HashMap<RoomKey, Room>>>,
+}
+
+struct Room {
+    joins: usize,
+    /// Changed whenever a join ends.
+    ended: watch::Sender<()>,
+}
+
+/// A join under way, until this is dropped.
+pub(super) struct JoinUnderWay {
+    rooms: UnderWay,
+    room: RoomKey,
+}
+
+impl UnderWay {
+    /// Says that a join to a room is under way.
+    pub(super) fn begin(&self, room: RoomKey) -> JoinUnderWay {
+        let mut rooms = self.rooms.lock();
+        rooms.entry(room).or_insert_with(|| Room { joins: 0, ended: watch::Sender::new(()) }).joins += 1;
+        JoinUnderWay { rooms: self.clone(), room }
+    }
+
+    /// What changes when a join to a room ends; `None` if there is none.
+    pub(super) fn ending(&self, room: RoomKey) -> Option<watch::Receiver<()>> {
+        self.rooms.lock().get(&room).map(|room| room.ended.subscribe())
+    }
+}
+
+impl Drop for JoinUnderWay {
+    fn drop(&mut self) {
+        let mut rooms = self.rooms.rooms.lock();
+        let Some(room) = rooms.get_mut(&self.room) else { return };
+        room.joins -= 1;
+        room.ended.send_replace(());
+        if room.joins == 0 {
+            rooms.remove(&self.room);
+        }
+    }
+}
