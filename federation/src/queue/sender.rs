@@ -26,6 +26,24 @@ struct Attempt {
     edus: usize,
 }
 
+/// Sees to it that a destination whose task panics is tried again: nobody else would know that the task is gone.
+struct Bystander<'a> {
+    queues: &'a Queues,
+    name: &'a str,
+}
+
+impl Drop for Bystander<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let now = self.queues.inner.world.monotonic();
+            self.queues.rest(self.name, |destination| {
+                let failed = BackOff::after_failure(destination.back_off, now, u8::MAX / 2, None, Failure::Away);
+                destination.back_off = Some(failed);
+            });
+        }
+    }
+}
+
 enum Next {
     Continue,
     Stop,
@@ -34,6 +52,7 @@ enum Next {
 impl Queues {
     /// The task of one destination; there is one at a time.
     pub(super) async fn send_all(&self, name: &str) {
+        let _bystander = Bystander { queues: self, name };
         loop {
             if self.inner.is_stopped.load(Ordering::Acquire) {
                 self.rest(name, |_| {});
@@ -281,5 +300,74 @@ impl Queues {
 impl super::Inner {
     fn with<T>(&self, name: &str, change: impl FnOnce(&mut Destination) -> T) -> Option<T> {
         self.state.lock().destinations.get_mut(name).map(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+
+    use async_trait::async_trait;
+    use net::{RealOptions, TlsRoots, World};
+    use state_res::sign::SigningKey;
+
+    use super::{QueueStoreError, Queues, RowId};
+    use crate::{
+        Client,
+        discovery::{Discovery, Options},
+        keys::OwnKeys,
+        queue::{QueueStore, Row},
+    };
+
+    /// A store that panics when it is read for the first time.
+    #[derive(Default)]
+    struct Panicking {
+        reads: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl QueueStore for Panicking {
+        async fn destinations(&self) -> Result<Vec<String>, QueueStoreError> {
+            Ok(vec!["x.example".to_owned()])
+        }
+
+        async fn peers(&self) -> Result<Vec<String>, QueueStoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn pending(&self, _: &str, _: usize) -> Result<Vec<Row>, QueueStoreError> {
+            assert!(self.reads.fetch_add(1, Ordering::AcqRel) > 0, "the first read");
+            Err(QueueStoreError("not this time either".to_owned()))
+        }
+
+        async fn acknowledge(&self, _: &str, _: RowId) -> Result<(), QueueStoreError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_destination_whose_task_panics_is_tried_again() {
+        let world = World::real(RealOptions { roots: TlsRoots::ExtraOnly, ..RealOptions::default() }).unwrap();
+        let current = SigningKey::from_seed("1", [1; 32]).unwrap();
+        let own = Arc::new(OwnKeys { server_name: "own.example".to_owned(), current, old: Vec::new() });
+        let routes = Arc::new(Discovery::new(world.clone(), Options::default()));
+        let store = Arc::new(Panicking::default());
+        let queues = Queues::new(world.clone(), Client::new(world.clone(), own, routes), store.clone());
+        queues.start();
+        for _ in 0..600 {
+            if store.reads.load(Ordering::Acquire) > 1 {
+                queues.stop();
+                return;
+            }
+            world.sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nobody looks at the destination any more");
     }
 }

@@ -157,7 +157,7 @@ pub(crate) fn bad_events_are_not_built() {
     assert_eq!(error_of(|fields| fields.prev_events = vec!["$x".to_owned(); 21]).errcode(), "M_BAD_JSON");
     assert_eq!(error_of(|fields| fields.sender = "alice".to_owned()).errcode(), "M_BAD_JSON");
     let mut deep = json!(1);
-    for _ in 0..100 {
+    for _ in 0..130 {
         deep = json!([deep]);
     }
     let mut fields = fields(version);

@@ -43,13 +43,18 @@ use federation::{Client, KeyRing};
 use lru::LruCache;
 use net::World;
 use parking_lot::Mutex;
-use state_res::ids::RoomKey;
+use state_res::ids::{EventKey, RoomKey};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use under_way::UnderWay;
 
 /// Rooms whose incoming events wait for one another.
-const LOCKS: usize = 4_096;
+const LOCKS: NonZeroUsize = NonZeroUsize::new(4_096).expect("4,096 is not 0");
+/// Gaps whose fillers do.
+const GAPS: NonZeroUsize = NonZeroUsize::new(4_096).expect("4,096 is not 0");
+
+/// Locks by what they are for; the least recently used are forgotten.
+type Locks<K> = Arc<Mutex<LruCache<K, Arc<tokio::sync::Mutex<()>>>>>;
 
 /// Everything about other servers that concerns rooms. Cheap to clone.
 #[derive(Clone)]
@@ -58,7 +63,8 @@ pub struct Peers {
     ephemeral: Ephemeral,
     client: Client,
     ring: KeyRing,
-    locks: Arc<Mutex<LruCache<RoomKey, Arc<tokio::sync::Mutex<()>>>>>,
+    locks: Locks<RoomKey>,
+    gaps: Locks<EventKey>,
     joins: UnderWay,
 }
 
@@ -66,15 +72,9 @@ impl Peers {
     /// Peers of the rooms in `rooms`, asked by `client`, their signatures checked with the keys of `ring`.
     #[must_use]
     pub fn new(rooms: Rooms, ephemeral: Ephemeral, client: Client, ring: KeyRing) -> Self {
-        let size = NonZeroUsize::new(LOCKS).unwrap_or(NonZeroUsize::MIN);
-        Self {
-            rooms,
-            ephemeral,
-            client,
-            ring,
-            locks: Arc::new(Mutex::new(LruCache::new(size))),
-            joins: UnderWay::default(),
-        }
+        let locks = Arc::new(Mutex::new(LruCache::new(LOCKS)));
+        let gaps = Arc::new(Mutex::new(LruCache::new(GAPS)));
+        Self { rooms, ephemeral, client, ring, locks, gaps, joins: UnderWay::default() }
     }
 
     fn world(&self) -> &World {
