@@ -102,7 +102,7 @@ tables! {
     OUTBOX = 70, Append, "server name, pos, ord" => "kind, event or EDU";
     /// Signing keys of other servers.
     SERVER_KEYS = 72, Point, "server name, key id" => "key, validity";
-    /// Joins through another server that are under way, to rooms that are not here yet.
+    /// Joins through another server that are under way, or have broken off, to rooms that are not here.
     JOINS = 74, Range, "room" => "room id";
     /// Our own signing keys.
     SIGNING_KEYS = 73, Point, "key id" => "seed, expired at";

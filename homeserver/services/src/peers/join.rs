@@ -135,6 +135,7 @@ impl Peers {
             None => join,
         };
         if !self.rooms.is_resident(room_id)? {
+            self.note_join(room_id).await?;
             let told = self.fetch_told(server, room_id, version, answer).await?;
             join = self.recommended(join, &told).await?;
             let lock = self.lock(RoomKey::of(room_id));
@@ -159,7 +160,8 @@ impl Peers {
         if self.rooms.is_known(room_id)? {
             return self.enter(room_id, version, join, told).await;
         }
-        self.begin_join(room_id).await?;
+        // What an earlier one left when the server could not undo it.
+        self.undo_join(RoomKey::of(room_id)).await?;
         let entered = self.enter(room_id, version, join, told).await;
         if entered.is_err()
             && let Err(error) = self.undo_join(RoomKey::of(room_id)).await

@@ -4,13 +4,31 @@ use http::Method;
 use serde_json::{Value, json};
 use services::tables;
 use simulation::{Failure, Network, Peer, PeerRoom, Scripted, Server};
-use state_res::ids::RoomKey;
+use state_res::ids::{EventKey, RoomKey};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How many rows of a table a room has.
 fn rows(server: &Server, table: storage::Table, room: &str) -> usize {
     let snapshot = server.services().unwrap().store.snapshot();
     snapshot.scan_prefix(table, RoomKey::of(room).as_bytes()).count()
+}
+
+/// Tables in which a join writes before its room is here, by room.
+const LEFT: [storage::Table; 7] = [
+    tables::MEMBERS,
+    tables::ROOM_SERVERS,
+    tables::HEAD,
+    tables::NODES,
+    tables::STANDING,
+    tables::AUTH_GRAPH,
+    tables::CITED_BY,
+];
+
+/// How many of the room's state events are stored.
+fn stored(server: &Server, room: &PeerRoom) -> usize {
+    let snapshot = server.services().unwrap().store.snapshot();
+    let is_stored = |id: &&String| snapshot.get(tables::PDUS, EventKey::of(id).as_bytes()).unwrap().is_some();
+    room.state.values().filter(is_stored).count()
 }
 
 fn intents(server: &Server) -> usize {
@@ -85,7 +103,14 @@ fn a_join_that_is_refused_leaves_no_members() {
             for table in [tables::MEMBERS, tables::ROOM_SERVERS, tables::HEAD] {
                 assert_eq!(rows(server, table, &room.id), 0, "{}", table.name);
             }
-            assert_eq!(intents(server), 0);
+            // Events and nodes go when nobody can be about to use them.
+            assert_eq!(intents(server), 1);
+            server.crash();
+            server.start().await.unwrap();
+            for table in LEFT {
+                assert_eq!(rows(server, table, &room.id), 0, "{}", table.name);
+            }
+            assert_eq!((intents(server), stored(server, &room)), (0, 0));
             // Asked again it says the truth.
             answer_joins(&peer, &room, "");
             server.call(Method::POST, &path, &alice.token, &json!({})).await.unwrap();
@@ -128,6 +153,12 @@ fn a_join_that_a_crash_breaks_off_is_undone_or_done() {
                 assert!(is_here || joined.is_err(), "after {millis} ms: an acknowledged join is lost");
                 let expected = if is_here { (14, 2) } else { (0, 0) };
                 assert_eq!((members, servers), expected, "after {millis} ms");
+                if !is_here {
+                    for table in LEFT {
+                        assert_eq!(rows(server, table, &room.id), 0, "after {millis} ms: {}", table.name);
+                    }
+                    assert_eq!(stored(server, &room), 0, "after {millis} ms");
+                }
                 *(if is_here { &mut done } else { &mut undone }) += 1;
             })
             .unwrap();
@@ -136,4 +167,44 @@ fn a_join_that_a_crash_breaks_off_is_undone_or_done() {
         }
     }
     assert!(undone > 5 && done > 0, "{undone} undone, {done} done");
+}
+
+/// A restricted room in which we are, without anybody here who could vouch: the join goes through a server that can, and is then an event
+/// like any other.
+#[test]
+fn a_join_that_another_server_vouches_for_ends_in_a_room_that_is_here() {
+    let network = Network::new(63, 2);
+    network
+        .run(async {
+            network.start_all().await.unwrap();
+            let (one, two) = (network.server(0), network.server(1));
+            let (alice, bob) = (one.register("alice").await.unwrap(), two.register("bob").await.unwrap());
+            let carol = two.register("carol").await.unwrap();
+            let lobby = one.call(Method::POST, "/createRoom", &alice.token, &json!({ "preset": "public_chat" })).await;
+            let lobby = lobby.unwrap()["room_id"].as_str().unwrap().to_owned();
+            let rule =
+                json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": lobby }] });
+            let body = json!({
+                "room_version": "10", "invite": [bob.id],
+                "initial_state": [{ "type": "m.room.join_rules", "state_key": "", "content": rule }],
+                "power_level_content_override": { "invite": 50 },
+            });
+            let room = one.call(Method::POST, "/createRoom", &alice.token, &body).await.unwrap();
+            let room = room["room_id"].as_str().unwrap().to_owned();
+            network.wait(Duration::from_secs(5)).await;
+            for (who, place) in [(&bob, &room), (&carol, &lobby)] {
+                let path = format!("/join/{place}?via={}", one.name());
+                two.call(Method::POST, &path, &who.token, &json!({})).await.unwrap();
+            }
+            let path = format!("/join/{room}?via={}", one.name());
+            two.call(Method::POST, &path, &carol.token, &json!({})).await.unwrap();
+            // Nothing is held up by it afterwards, in either direction.
+            let said = json!({ "msgtype": "m.text", "body": "welcome" });
+            let path = format!("/rooms/{room}/send/m.room.message/1");
+            let event = one.call(Method::PUT, &path, &alice.token, &said).await.unwrap();
+            network.wait(Duration::from_secs(5)).await;
+            let path = format!("/rooms/{room}/event/{}", event["event_id"].as_str().unwrap());
+            two.call(Method::GET, &path, &carol.token, &Value::Null).await.unwrap();
+        })
+        .unwrap();
 }
