@@ -186,7 +186,11 @@ impl Queues {
         // Below: the peer has read it and says that it is nonsense, not that it is busy or does not know us.
         let is_refusal = error.peer().is_some_and(|peer| matches!(peer.status, 400 | 413 | 422));
         let asked = error.peer().and_then(|peer| peer.retry_after_ms()).map(Duration::from_millis);
-        tracing::debug!(destination = name, %error, "a transaction has failed");
+        if self.inner.with(name, |destination| destination.back_off.is_none()) == Some(true) {
+            tracing::info!(destination = name, %error, "a transaction has failed; until one succeeds, further failures are logged as debug");
+        } else {
+            tracing::debug!(destination = name, %error, "a transaction has failed again");
+        }
         let given_up = if is_refusal { self.refused(name, &attempt, &error) } else { None };
         if let Some(through) = given_up
             && let Err(error) = self.inner.store.acknowledge(name, through).await
