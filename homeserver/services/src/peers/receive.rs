@@ -48,7 +48,7 @@ enum Asked<'a> {
 enum Placing {
     Done(Fate),
     /// The room's policy server, which has not been asked, has to sign the event first. Nothing was written.
-    Unsigned(PolicyServer),
+    Unsigned(Box<PolicyServer>),
 }
 
 impl Peers {
@@ -159,7 +159,7 @@ impl Peers {
                 Placing::Done(fate) => {
                     return Ok(Taken { fate, refusal: refusal.filter(|_| fate == Fate::SoftFailed) });
                 }
-                Placing::Unsigned(policy) => policy,
+                Placing::Unsigned(policy) => *policy,
             };
             match self.rooms.deps().policy_servers.sign(&policy, &event, Whose::Theirs).await {
                 Ok(signed) => (event, refusal) = (signed, None),
@@ -205,7 +205,7 @@ fn place_in(
     {
         if matches!(asked, Asked::Of(asked) if asked != Some(&policy)) {
             writer.abandon();
-            return Ok(Placing::Unsigned(policy));
+            return Ok(Placing::Unsigned(Box::new(policy)));
         }
         fate = Fate::SoftFailed;
     }
