@@ -16,6 +16,11 @@ use std::io::Write as _;
 use std::sync::Arc;
 use storage::{Position, Snapshot};
 
+/// About what a room takes in an initial sync.
+const EXPECTED_ROOM_BYTES: usize = 9 * 1024;
+/// Most that is set aside for an answer before it is written.
+const MOST_EXPECTED_BYTES: usize = 8 * 1024 * 1024;
+
 /// One answer, and whether it says anything beyond its token.
 pub(super) struct Answer {
     pub(super) json: Vec<u8>,
@@ -101,7 +106,8 @@ impl<'a> Look<'a> {
         };
         let next = SyncToken { position: until, volatile: *volatile, to_device: to_device_until };
 
-        let mut json = Vec::with_capacity(2048);
+        let expected = if since.is_none() { self.rooms.len() * EXPECTED_ROOM_BYTES } else { 0 };
+        let mut json = Vec::with_capacity(2048 + expected.min(MOST_EXPECTED_BYTES));
         json.extend_from_slice(b"{\"next_batch\":");
         write_json_string(&mut json, &next.encode(deps.store.incarnation()));
         let mut is_empty = !self.write_rooms(&mut json, &mut by_room)?;
