@@ -10,6 +10,7 @@ use crate::rooms::head::Head;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader, user_topic};
 use crate::sync::{Unread, UnreadCounts};
+use bytes::Bytes;
 use futures::FutureExt;
 use ruma_common::OwnedRoomId;
 use ruma_common::power_levels::NotificationPowerLevels;
@@ -83,8 +84,18 @@ pub(super) struct RoomContext {
 }
 
 impl UnreadCounts for Push {
-    fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Value>> {
-        if self.are_default(snapshot, user_id)? { self.content(snapshot, user_id).map(Some) } else { Ok(None) }
+    fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Bytes>> {
+        if !self.are_default(snapshot, user_id)? {
+            return Ok(None);
+        }
+        // They follow from the user's id alone.
+        let user = UserKey::of(user_id);
+        if let Some(known) = self.defaults.lock().get(&user) {
+            return Ok(Some(known.clone()));
+        }
+        let content = Bytes::from(self.content(snapshot, user_id)?.to_string());
+        self.defaults.lock().put(user, content.clone());
+        Ok(Some(content))
     }
 
     fn unread(&self, viewer: &Viewer<'_>, ignored: &HashSet<String>, by_thread: bool) -> Result<Unread> {

@@ -9,6 +9,7 @@ pub use rules::RuleChange;
 
 use crate::ephemeral::Ephemeral;
 use crate::of_user::OfUser;
+use bytes::Bytes;
 use counts::{Counted, RoomContext};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -20,6 +21,8 @@ use storage::{Store, Version};
 
 /// Users whose parsed rules are remembered.
 const RULESETS: usize = 1_000;
+/// Users whose default rules are kept as text.
+const DEFAULTS: usize = 200;
 /// Pairs of user and room whose counts are remembered.
 const COUNTS: usize = 20_000;
 /// Rooms kept in the form that rules are applied in.
@@ -35,6 +38,8 @@ pub struct Push {
     store: Store,
     ephemeral: Ephemeral,
     rulesets: OfUser<Rules>,
+    /// The text of the default rules of users who have no others.
+    defaults: Mutex<LruCache<UserKey, Bytes>>,
     counts: Mutex<LruCache<(UserKey, RoomKey), Counted>>,
     contexts: Mutex<LruCache<RoomKey, Arc<RoomContext>>>,
     flattened: Mutex<LruCache<EventKey, Arc<FlattenedJson>>>,
@@ -48,6 +53,7 @@ impl Push {
         Self {
             ephemeral,
             rulesets: OfUser::new(store.clone(), RULESETS),
+            defaults: Mutex::new(LruCache::new(size(DEFAULTS))),
             counts: Mutex::new(LruCache::new(size(COUNTS))),
             contexts: Mutex::new(LruCache::new(size(CONTEXTS))),
             flattened: Mutex::new(LruCache::new(size(FLATTENED))),

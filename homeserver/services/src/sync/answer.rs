@@ -96,7 +96,7 @@ impl<'a> Look<'a> {
         if since.is_none()
             && let Some(rules) = syncs.unread.default_rules(snapshot, &request.user_id)?
         {
-            global.push(Item { room_id: None, kind: "m.push_rules".to_owned(), content: rules.to_string().into() });
+            global.push(Item { room_id: None, kind: "m.push_rules".to_owned(), content: rules });
         }
         let to_device_since = since.map_or(0, |since| since.to_device);
         let (to_device, to_device_until) = if self.own_news_after(to_device_since) {

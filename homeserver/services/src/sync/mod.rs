@@ -20,7 +20,7 @@ use crate::rooms::visibility::Viewer;
 use crate::rooms::{self, Membership, Rooms};
 use answer::{Answer, Look};
 use async_trait::async_trait;
-use serde_json::Value;
+use bytes::Bytes;
 use state_res::ids::UserKey;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -101,7 +101,7 @@ pub trait UnreadCounts: Send + Sync {
     fn unread(&self, viewer: &Viewer<'_>, ignored: &HashSet<String>, by_thread: bool) -> Result<Unread>;
 
     /// The content of `m.push_rules` for a user whose account data do not say it: the default rules.
-    fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Value>>;
+    fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Bytes>>;
 }
 
 /// Answers syncs. Cheap to clone.
