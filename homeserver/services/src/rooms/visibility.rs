@@ -75,8 +75,14 @@ pub struct Viewer<'a> {
     /// Where they last stopped being joined: what came before it, they may see under `shared`.
     ended: Option<End>,
     user: UserKey,
-    /// What the states that were asked for say; the last one apart, because the next question most often is about it again.
-    by_root: Mutex<(Option<(Root, Perspective)>, HashMap<Root, Perspective>)>,
+    known: Mutex<Known>,
+}
+
+/// What the states that were asked for say; the last one apart, because the next question most often is about it again.
+#[derive(Default)]
+struct Known {
+    last: Option<(Root, Perspective)>,
+    others: HashMap<Root, Perspective>,
 }
 
 impl<'a> Viewer<'a> {
@@ -89,13 +95,13 @@ impl<'a> Viewer<'a> {
             Some(member) if !joined => last_joined(reader, member.event)?,
             _ => None,
         };
-        Ok(Self { reader, user_id: user_id.to_owned(), user, joined, ended, by_root: Mutex::default() })
+        Ok(Self { reader, user_id: user_id.to_owned(), user, joined, ended, known: Mutex::default() })
     }
 
     /// A user of whom it is known that they are joined now.
     #[must_use]
     pub fn joined(reader: &'a RoomReader, user_id: &str, user: UserKey) -> Self {
-        Self { reader, user_id: user_id.to_owned(), user, joined: true, ended: None, by_root: Mutex::default() }
+        Self { reader, user_id: user_id.to_owned(), user, joined: true, ended: None, known: Mutex::default() }
     }
 
     /// The room.
@@ -196,8 +202,8 @@ impl<'a> Viewer<'a> {
     }
 
     fn at(&self, root: Root) -> Result<Perspective> {
-        let mut by_root = self.by_root.lock();
-        let (last, others) = &mut *by_root;
+        let mut known = self.known.lock();
+        let Known { last, others } = &mut *known;
         if let Some((_, known)) = last.filter(|(known, _)| *known == root) {
             return Ok(known);
         }
