@@ -1,12 +1,22 @@
 //! The command line.
 
 use crate::config::{self, Loaded, Problems, Sources};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Causeway, a Matrix homeserver.
 #[derive(Debug, Parser)]
-#[command(name = "causeway", version, about, disable_help_subcommand = true)]
+#[command(
+    name = "causeway",
+    version,
+    about,
+    disable_help_subcommand = true,
+    after_help = "First steps:\n  \
+        causeway config sample > causeway.toml       a configuration to fill in (every key may be left out)\n  \
+        causeway serve --server-name example.org     run the server; the name is for ever\n  \
+        causeway user create alice --admin           make an account, in another terminal\n\n\
+        Commands that manage accounts and rooms find the server through its data directory: give them the same --data-dir or --config."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -15,6 +25,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the server until it is told to stop (SIGTERM, SIGINT).
+    ///
+    /// Without any configuration it serves clients on this machine alone, at http://127.0.0.1:8008, and keeps everything in
+    /// /var/lib/causeway (root) or ~/.local/share/causeway (others). Values come from the configuration file, then the environment
+    /// (CAUSEWAY_SECTION__KEY), then these flags; each beats the one before.
+    #[command(after_help = "Exit status:\n  \
+        0   it was told to stop\n  \
+        1   it could not start; the last line says why\n  \
+        2   the configuration or the command line is wrong\n  \
+        74  a write to its store failed (a full disk, say): start it again once the disk can be written")]
     Serve(ServeArguments),
     /// Show a sample configuration or check one.
     Config {
@@ -57,7 +76,7 @@ pub(crate) struct CommonArguments {
 pub(crate) enum ConfigCommand {
     /// Print a configuration file in which every key is explained; as it stands it changes nothing.
     Sample,
-    /// Read the configuration as `serve` would, and tell what is wrong with it.
+    /// Read the configuration as `serve` would, and tell what is wrong with it (exit status 2), or list what differs from the defaults.
     Check(ServeArguments),
 }
 
@@ -70,6 +89,11 @@ pub(crate) struct UserArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
     /// Make an account. Without --password, asks for one (or reads a line, where input is not a terminal).
+    ///
+    /// The first account may be made before the server first runs; then --server-name has to say the server's name.
+    #[command(
+        after_help = "Examples:\n  causeway user create alice --admin\n  pass show alice | causeway user create alice"
+    )]
     Create {
         /// The part of the user id between @ and the colon, or the whole id.
         user: String,
@@ -118,14 +142,31 @@ pub(crate) struct RoomArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RoomCommand {
-    /// Delete a room's older events here, and give back the space that they and the room's old states take. The newest event and
-    /// the current state stay; other servers keep what they have.
+    /// Delete a room's older events here, or a room that nobody here is in any more, and give the disk space back.
+    ///
+    /// With --keep-days, the events that are older go, and with them the states of the room that only they had. The newest
+    /// event and all that the room's present state needs stay. Users who page back that far see what other servers in the room
+    /// still have, if there are any.
+    ///
+    /// With --all, everything that is stored about the room goes. That is refused while a user of this server is in the
+    /// room, invited to it or knocking on it. Who joins it again gets it from the servers that are still in it.
+    ///
+    /// Other servers keep what they have in either case. Users can go on while this works, and it can be stopped: what is left
+    /// half done is finished when the server next starts, or when the command is given again. What is deleted does not
+    /// come back; for a way back, make a copy of the data directory first.
+    #[command(
+        group(ArgGroup::new("what").required(true).args(["keep_days", "all"])),
+        after_help = "Examples:\n  causeway room purge '!abc:example.org' --keep-days 180\n  causeway room purge '!abc:example.org' --all"
+    )]
     Purge {
-        /// The room's id, such as !abc:example.org.
+        /// The room's id, such as '!abc:example.org' (in quotes, or the shell may see something else in it).
         room: String,
-        /// Keep what was sent in so many days before now.
+        /// Keep what was sent in so many days before now; delete what is older.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
-        keep_days: u32,
+        keep_days: Option<u32>,
+        /// Delete the room whole: nobody here may be in it.
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         common: CommonArguments,
     },

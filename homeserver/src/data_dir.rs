@@ -35,6 +35,14 @@ impl DataDir {
         Ok(Self { path })
     }
 
+    /// Whether the configured directory is there.
+    ///
+    /// # Errors
+    /// If none is configured and there is no place for a default.
+    pub(crate) fn exists(settings: &Settings) -> anyhow::Result<bool> {
+        Ok(configured(settings)?.is_dir())
+    }
+
     /// The configured directory, which has to be there.
     ///
     /// # Errors
@@ -71,17 +79,7 @@ impl DataDir {
         otherwise: impl FnOnce() -> anyhow::Result<String>,
     ) -> anyhow::Result<String> {
         let file = self.path.join(NAME_FILE);
-        let kept = match fs::read_to_string(&file) {
-            Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("{} cannot be read", file.display())),
-        };
-        match (kept, settings.server.name.as_ref().map(|name| name.0.clone())) {
-            (Some(kept), Some(wanted)) if kept != wanted => bail!(
-                "server.name: {wanted} is not the name that the data in {} were made with, which is {kept}; a server keeps its \
-                 name for ever, so use that name or another data directory",
-                self.path.display()
-            ),
+        match (self.refuse_other_name(settings)?, settings.server.name.as_ref().map(|name| name.0.clone())) {
             (Some(kept), _) => Ok(kept),
             (None, wanted) => {
                 let name = wanted.map_or_else(otherwise, Ok)?;
@@ -93,6 +91,32 @@ impl DataDir {
                 Ok(name)
             }
         }
+    }
+}
+
+impl DataDir {
+    /// Makes sure that no other name is configured than the data were made with; gives that name, if there is one yet.
+    ///
+    /// # Errors
+    /// If the two differ, or the name cannot be read.
+    pub(crate) fn refuse_other_name(&self, settings: &Settings) -> anyhow::Result<Option<String>> {
+        let file = self.path.join(NAME_FILE);
+        let kept = match fs::read_to_string(&file) {
+            Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be read", file.display())),
+        };
+        if let (Some(kept), Some(wanted)) = (&kept, &settings.server.name)
+            && *kept != wanted.0
+        {
+            bail!(
+                "server.name: {} is not the name that the data in {} were made with, which is {kept}; a server keeps its \
+                 name for ever, so use that name or another data directory",
+                wanted.0,
+                self.path.display()
+            );
+        }
+        Ok(kept)
     }
 }
 

@@ -24,6 +24,8 @@ impl Started<'_> {
     /// The text.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("Causeway {} serves {}\n", env!("CARGO_PKG_VERSION"), self.server_name);
+        // Where it is not on the search path, its name alone would not do.
+        let program = std::env::current_exe().map_or_else(|_| "causeway".to_owned(), |path| for_shell(&path));
         let (clients, tls) = self.clients;
         line(&mut text, "clients", &urls(clients, tls));
         match self.federation {
@@ -31,7 +33,7 @@ impl Started<'_> {
             None => line(
                 &mut text,
                 "federation",
-                "off (`causeway config sample` tells how to turn it on, at [federation] and [tls])",
+                &format!("off (`{program} config sample` tells how to turn it on, at [federation] and [tls])"),
             ),
         }
         if !self.metrics.is_empty() {
@@ -39,8 +41,6 @@ impl Started<'_> {
         }
         line(&mut text, "data", &self.data_dir.display().to_string());
         if self.empty {
-            let program =
-                std::env::current_exe().map_or_else(|_| "causeway".to_owned(), |path| path.display().to_string());
             let url = clients.first().map(|address| url(*address, tls)).unwrap_or_default();
             // Writing into a String cannot fail.
             let _ = write!(
@@ -49,11 +49,18 @@ impl Started<'_> {
                  {program} user create --data-dir {} alice\n\n\
                  Then sign in with any Matrix client (Element, Cinny, Fractal, …): choose another homeserver, enter {url}\n\
                  and sign in as alice with that password. Ctrl-C stops the server.\n",
-                self.data_dir.display()
+                for_shell(self.data_dir)
             );
         }
         text
     }
+}
+
+/// A path as it can be pasted into a shell.
+fn for_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn line(text: &mut String, name: &str, value: &str) {

@@ -26,6 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILED: u8 = 1;
 /// The configuration is wrong (command-line mistakes end with clap's own 2).
 const WRONG_CONFIGURATION: u8 = 2;
+/// The store could not be written (`EX_IOERR`): started again, the server goes on, if the disk can be written again.
+const STORE_FAILED: u8 = 74;
 
 fn main() -> ExitCode {
     // Pages of 2 MiB, of which most would stay unused, double what a small server takes and make nothing faster (docs/benchmarks.md). A
@@ -33,7 +35,10 @@ fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let outcome = match Cli::parse().command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments).map_err(|error| {
+            logging::fatal(&error);
+            error
+        }),
         Command::Config { command: ConfigCommand::Sample } => print(&config::sample()),
         Command::Config { command: ConfigCommand::Check(arguments) } => check(&arguments),
         Command::User(arguments) => admin::run(&arguments.command),
@@ -42,9 +47,17 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to do where standard error is closed.
-            let _ = writeln!(io::stderr(), "causeway: {error:#}");
-            ExitCode::from(if error.is::<config::Problems>() { WRONG_CONFIGURATION } else { FAILED })
+            if !logging::is_for_machines() {
+                // Nothing is left to do where standard error is closed.
+                let _ = writeln!(io::stderr(), "causeway: {error:#}");
+            }
+            ExitCode::from(if error.is::<config::Problems>() {
+                WRONG_CONFIGURATION
+            } else if error.is::<serve::StoreFailed>() {
+                STORE_FAILED
+            } else {
+                FAILED
+            })
         }
     }
 }

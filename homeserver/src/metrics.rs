@@ -156,7 +156,7 @@ async fn health(State(store): State<Store>) -> impl IntoResponse {
     if store.stopped().is_some() {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            "a write to the store failed (the log says why); nothing is written until the server is started again\n",
+            "a write to the store failed (the log says why); the server ends, to be started again\n",
         );
     }
     let probe = services::tables::ALL.first().map(|table| store.snapshot().get(*table, b"health"));

@@ -18,6 +18,7 @@ use services::Services;
 use services::signing_keys::own_keys;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::Store;
@@ -27,10 +28,32 @@ use tokio_rustls::TlsAcceptor;
 /// How long requests under way have at the end; whatever supervises the server waits 10 s.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// A write to the store failed while the server ran. What of it is on the disk can only be told by opening the store again, so
+/// nothing is answered from what this process holds in memory any longer than it takes to end.
+#[derive(Debug)]
+pub(crate) struct StoreFailed {
+    cause: String,
+    data_dir: PathBuf,
+}
+
+impl std::fmt::Display for StoreFailed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "the server ends because a write to its store failed: {}. Nothing that was acknowledged is lost. See that the file system of {} \
+             has room and can be written, then start the server again (a service manager does, see docs/operations.md)",
+            self.cause,
+            self.data_dir.display()
+        )
+    }
+}
+
+impl std::error::Error for StoreFailed {}
+
 /// Serves until told to stop.
 ///
 /// # Errors
-/// Why it cannot start.
+/// Why it cannot start; [`StoreFailed`].
 pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
     let loaded = arguments.load()?;
     let checked = config::check(&loaded)?;
@@ -111,9 +134,17 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
         }
     });
     announce(loaded, &server_name, &data_dir, federation, &started, &store);
-    let why = ends.wait().await;
-
-    tracing::info!(signal = why, "ending");
+    let failed = tokio::select! {
+        biased;
+        signal = ends.wait() => {
+            tracing::info!(signal, "ending");
+            None
+        }
+        cause = store.until_stopped() => {
+            tracing::error!(cause, "ending, because a write to the store failed");
+            Some(StoreFailed { cause, data_dir: data_dir.path().to_owned() })
+        }
+    };
     // Long polls are answered by the services; only then can their connections end.
     services.stopping.cancel();
     let quiet = tokio::select! {
@@ -126,7 +157,7 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
     }
     commands.abort();
     tracing::info!("ended");
-    Ok(())
+    failed.map_or(Ok(()), |failed| Err(failed.into()))
 }
 
 /// All bound sockets, by what they serve.

@@ -52,6 +52,91 @@ fn flags_beat_the_environment_which_beats_the_file() {
 }
 
 #[test]
+fn a_wrong_value_that_another_beats_does_not_count() {
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "[log]\nlevel = 7\n");
+    let check = finish(
+        causeway()
+            .args(["config", "check", "--client-listen", "127.0.0.1:3001", "--config"])
+            .arg(&path)
+            .env("CAUSEWAY_CLIENT__LISTEN", "nonsense")
+            .env("CAUSEWAY_LOG__LEVEL", "warn"),
+    );
+    assert!(check.status.success(), "{}", stderr(&check));
+    let text = stdout(&check);
+    assert!(text.contains("client.listen = [\"127.0.0.1:3001\"] (flag --client-listen)"), "{text}");
+    for beaten in ["client.listen: \"nonsense\" is wrong here", "log.level: "] {
+        assert!(text.lines().any(|line| line.contains(beaten) && line.contains("does not count here")), "{text}");
+    }
+    // What nothing beats counts, and so does what beats.
+    let flag = run(&["config", "check", "--client-listen", "nonsense"]);
+    assert_eq!(flag.status.code(), Some(2));
+    let variable = finish(causeway().args(["config", "check"]).env("CAUSEWAY_CLIENT__LISTEN", "nonsense"));
+    assert_eq!(variable.status.code(), Some(2));
+}
+
+#[test]
+fn an_address_that_is_listened_on_twice_is_refused() {
+    let same = [
+        ("127.0.0.1:8008,127.0.0.1:8008", "127.0.0.1:1", "", "client.listen: \"127.0.0.1:8008\" stands here twice"),
+        ("127.0.0.1:8008,0.0.0.0:8008", "127.0.0.1:1", "", "client.listen: "),
+        ("127.0.0.1:8008", "127.0.0.1:1,[::1]:1,[::1]:1", "", "federation.listen: \"[::1]:1\" stands here twice"),
+        ("127.0.0.1:8008", "[::]:8008", "", "federation.listen: \"[::]:8008\" is the same to the system as"),
+        ("localhost:8008", "127.0.0.1:8008", "", "write it alike in both"),
+        ("127.0.0.1:8008", "127.0.0.1:1", "127.0.0.1:8008", "metrics.listen: \"127.0.0.1:8008\" is the same"),
+    ];
+    let different = [
+        ("127.0.0.1:8008,[::1]:8008,127.0.0.1:8009", "127.0.0.1:8008", ""),
+        ("127.0.0.1:0,127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"),
+    ];
+    let folder = TempDir::new().unwrap();
+    let with = |command: &[&str], client: &str, federation: &str, metrics: &str| {
+        let mut program = causeway();
+        program.args(command).env("CAUSEWAY_FEDERATION__TLS", "false").env("CAUSEWAY_CLIENT__LISTEN", client);
+        program.env("CAUSEWAY_FEDERATION__LISTEN", federation).env("CAUSEWAY_METRICS__LISTEN", metrics);
+        finish(program.env("CAUSEWAY_SERVER__DATA_DIR", folder.path().join("data")))
+    };
+    for (client, federation, metrics, says) in same {
+        for command in [&["config", "check"][..], &["serve"]] {
+            let output = with(command, client, federation, metrics);
+            assert_eq!(output.status.code(), Some(2), "{client} {federation} {metrics}: {}", stderr(&output));
+            assert!(stderr(&output).contains(says), "{says}\nis not in\n{}", stderr(&output));
+        }
+    }
+    assert!(!folder.path().join("data").exists());
+    for (client, federation, metrics) in different {
+        let output = with(&["config", "check"], client, federation, metrics);
+        assert!(output.status.success(), "{client} {federation} {metrics}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn whatever_keeps_the_server_from_starting_is_json_where_the_log_is() {
+    let folder = TempDir::new().unwrap();
+    let lines = |command: &mut std::process::Command| -> Vec<serde_json::Value> {
+        let output = finish(command.env("CAUSEWAY_LOG__FORMAT", "json"));
+        assert!(!output.status.success());
+        let text = stderr(&output);
+        assert!(!text.is_empty());
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {text}"))).collect()
+    };
+    let wrong = lines(causeway().args(["serve", "--client-listen", "nonsense", "--federation-listen", "nonsense"]));
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
+    assert_eq!(wrong[0]["level"], "ERROR");
+    assert_eq!(wrong[0]["key"], "client.listen");
+    assert!(wrong[0]["message"].as_str().unwrap().contains("client.listen: \"nonsense\""), "{wrong:?}");
+    // Found only while it starts.
+    std::fs::write(folder.path().join("server-name"), "test.example\n").unwrap();
+    let name = lines(
+        causeway()
+            .args(["serve", "--server-name", "other.example", "--client-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path()),
+    );
+    let said = |line: &serde_json::Value| line["message"].as_str().unwrap().contains("other.example is not the name");
+    assert!(name.iter().any(said), "{name:?}");
+}
+
+#[test]
 fn the_environment_can_name_the_file() {
     let folder = TempDir::new().unwrap();
     let path = file(&folder, "[server]\nname = \"file.example\"\n");

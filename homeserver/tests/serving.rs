@@ -169,6 +169,82 @@ fn two_servers_cannot_share_a_data_directory_or_a_port() {
     assert_eq!(server.get("/health").status, 200);
 }
 
+/// Lets no file of the program grow beyond so many bytes: what a full disk does, as far as the program can see.
+fn limit_files(command: &mut std::process::Command, bytes: u64) {
+    use std::os::unix::process::CommandExt as _;
+    let limit = move || {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: both are safe to call between fork and exec, and the pointer is to a live value.
+        let done = unsafe {
+            // Or the signal would end it in mid-write.
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            libc::setrlimit(libc::RLIMIT_FSIZE, &limit)
+        };
+        if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure allocates nothing and takes no lock.
+    unsafe { command.pre_exec(limit) };
+}
+
+#[test]
+fn a_server_whose_disk_is_full_ends_and_goes_on_when_there_is_room() {
+    let folder = TempDir::new().unwrap();
+    let made = finish(
+        causeway()
+            .args([
+                "user",
+                "create",
+                "alice",
+                "--password",
+                "correct horse",
+                "--server-name",
+                "test.example",
+                "--data-dir",
+            ])
+            .arg(folder.path()),
+    );
+    assert!(made.status.success(), "{}", stderr(&made));
+    let mut server = Server::start(folder.path(), |command| limit_files(command, 400_000));
+    let login = server.login("alice", "correct horse").json();
+    let token = format!("Bearer {}", login["access_token"].as_str().unwrap());
+    let headers = [("Authorization", token.as_str())];
+    let room = server.ask("POST", "/_matrix/client/v3/createRoom", &headers, &json!({})).json();
+    let room = room["room_id"].as_str().unwrap();
+    let body = "x".repeat(30_000);
+    let mut acknowledged = Vec::new();
+    for nth in 0..100 {
+        // Until it no longer answers, or answers no.
+        let send = std::panic::AssertUnwindSafe(|| {
+            let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{nth}");
+            server.ask("PUT", &path, &headers, &json!({ "msgtype": "m.text", "body": body }))
+        });
+        let sent = std::panic::catch_unwind(send);
+        match sent {
+            Ok(sent) if sent.status == 200 => acknowledged.push(sent.json()["event_id"].as_str().unwrap().to_owned()),
+            _ => break,
+        }
+    }
+    assert!(acknowledged.len() > 3 && acknowledged.len() < 100, "{} messages", acknowledged.len());
+    let said = server.line("why it ends", |line| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("the server ends because a write to its store failed"))
+    });
+    assert!(said["message"].as_str().unwrap().contains(&folder.path().display().to_string()), "{said}");
+    assert_eq!(server.wait().code(), Some(74));
+
+    // With room on the disk again.
+    let server = Server::start(folder.path(), |_| {});
+    assert_eq!(server.get("/health").status, 200);
+    for event in &acknowledged {
+        let path = format!("/_matrix/client/v3/rooms/{room}/event/{event}");
+        assert_eq!(server.ask("GET", &path, &headers, &Value::Null).status, 200, "{event} was acknowledged");
+    }
+    let path = format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/after");
+    let after = server.ask("PUT", &path, &headers, &json!({ "msgtype": "m.text", "body": "after" }));
+    assert_eq!(after.status, 200, "{after:?}");
+}
+
 /// A TLS client that trusts one certificate.
 fn over_tls(address: std::net::SocketAddr, trusted: &str, path: &str) -> Result<common::Response, std::io::Error> {
     let mut roots = rustls::RootCertStore::empty();

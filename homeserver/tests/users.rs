@@ -147,6 +147,50 @@ fn a_command_that_the_server_does_not_know_is_refused() {
     }
 }
 
+#[test]
+fn commands_for_another_server_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(folder.path(), |_| {});
+    let refused = |output: Output| {
+        assert_eq!(output.status.code(), Some(1));
+        let text = stderr(&output);
+        assert!(text.contains("server.name: other.example is not the name that the data in"), "{text}");
+    };
+    let create = ["create", "alice", "--password", "correct horse", "--server-name", "other.example"];
+    refused(user(folder.path(), &create));
+    refused(user(folder.path(), &["list", "--server-name", "other.example"]));
+    assert_eq!(server.login("alice", "correct horse").status, 403, "nobody was made");
+    drop(server);
+    refused(user(folder.path(), &create));
+}
+
+#[test]
+fn a_command_that_fails_leaves_no_folder_behind() {
+    let folder = TempDir::new().unwrap();
+    let data_dir = folder.path().join("deep").join("data");
+    for (arguments, says) in [
+        (&["create", "alice", "--password", "correct horse"][..], "--server-name"),
+        (&["create", "alice", "--server-name", "test.example"], "there is no password"),
+        (&["create", "al ice", "--password", "correct horse", "--server-name", "test.example"], ""),
+        (
+            &["create", "@alice:other.example", "--password", "correct horse", "--server-name", "test.example"],
+            "not this server",
+        ),
+        (&["list", "--server-name", "test.example"], "there is no directory"),
+    ] {
+        let output = user(&data_dir, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+        assert!(!folder.path().join("deep").exists(), "{arguments:?}");
+    }
+    let first = ["create", "alice", "--password", "correct horse", "--server-name", "test.example"];
+    succeeds(&user(&data_dir, &first));
+    // A folder that is there already is not touched by a failure.
+    let empty = TempDir::new().unwrap();
+    assert_eq!(user(empty.path(), &first[..4]).status.code(), Some(1));
+    assert_eq!(std::fs::read_dir(empty.path()).unwrap().count(), 0);
+}
+
 /// HMAC-SHA1 as existing tools compute it, with openssl's own words: key, then fields separated by NUL.
 fn mac(secret: &str, fields: &[&str]) -> String {
     use hmac::{Hmac, KeyInit as _, Mac as _};

@@ -60,6 +60,15 @@ impl RequestError {
         }
     }
 
+    /// What happened, in words for whoever made us ask: without the addresses and ports that the error itself names, for the log.
+    pub fn for_others(&self) -> String {
+        match self {
+            Self::NoRoute { destination, .. } => format!("{destination} cannot be found"),
+            Self::Send { destination, cause } => format!("no answer from {destination}: {}", cause.in_short()),
+            Self::Unfit { .. } | Self::Peer { .. } | Self::Malformed { .. } => self.to_string(),
+        }
+    }
+
     /// Whether the peer certainly did not get the request.
     pub fn is_unsent(&self) -> bool {
         match self {

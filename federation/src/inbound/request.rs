@@ -254,7 +254,8 @@ async fn keys(shared: &Shared, origin: &str, headers: &[XMatrix]) -> Result<Vec<
         match shared.inbound.keys.for_request(origin, &header.key).await {
             Ok(key) => found.push(Some(key)),
             Err(error) => {
-                problem = error.to_string();
+                tracing::debug!(origin, key = header.key, %error, "no key to check a request with");
+                problem = error.for_others();
                 found.push(None);
             }
         }

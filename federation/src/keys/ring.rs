@@ -82,6 +82,16 @@ pub enum KeyError {
     NotAServer(String),
 }
 
+impl KeyError {
+    /// The same in words for other servers: without what was found out about how one of them is reached from here.
+    pub fn for_others(&self) -> String {
+        match self {
+            Self::Unreachable { server_name, .. } => format!("the keys of {server_name} cannot be fetched"),
+            Self::NoSuchKey { .. } | Self::NotAServer(_) => self.to_string(),
+        }
+    }
+}
+
 /// Keys of other servers. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyRing {

@@ -307,6 +307,21 @@ impl SendError {
             Self::Broken { .. } | Self::Redirect { .. } | Self::BodyTooLarge { .. } => false,
         }
     }
+
+    /// What happened, in words for whoever made us send the request: they learn nothing of this machine's network, such as which
+    /// addresses a name has here and what listens there.
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            Self::Request { .. } => "the request cannot be sent as it is",
+            Self::Lookup(_) => "its name has no address",
+            Self::Refused { .. } => "its address is one that this server does not connect to",
+            Self::Connect { .. } => "it cannot be reached",
+            Self::Timeout { .. } => "it did not answer in time",
+            Self::Broken { .. } => "the connection broke",
+            Self::Redirect { .. } => "it redirects to where this server does not follow",
+            Self::BodyTooLarge { .. } => "its answer is too large",
+        }
+    }
 }
 
 /// What happened at one address that could not be connected to.

@@ -365,11 +365,8 @@ async fn together(world: World, store: Store, writers: Vec<Vec<Op>>, purging: bo
             let bench = bench.clone();
             world.spawn("racer", async move {
                 for op in ops {
-                    match bench.run(op).await {
-                        // What it would build on is just being purged.
-                        Err(error) if purging && error.status == 503 => {}
-                        result => result.unwrap(),
-                    }
+                    // What builds on something that is just being purged waits until that is done.
+                    bench.run(op).await.unwrap();
                 }
             })
         })

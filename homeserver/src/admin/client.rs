@@ -1,13 +1,15 @@
 //! The command's end: asks a running server if there is one, and does it itself otherwise.
 
-use super::operate::operate;
+use super::operate::{localpart, operate};
 use super::password;
 use super::protocol::{Answer, Request, SocketPath};
 use crate::cli::{CommonArguments, RoomCommand, UserCommand};
 use crate::config::{Loaded, check};
 use crate::data_dir::DataDir;
 use crate::start;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use services::accounts::names::new_user_id;
+use services::names;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 
@@ -18,12 +20,21 @@ use std::os::unix::net::UnixStream;
 pub(crate) fn run(command: &UserCommand) -> anyhow::Result<()> {
     let loaded = common(command).load()?;
     // Directories are made by `serve`; a mistyped one should not become a second, empty server. Except for the first
-    // account, which may be made before the server first runs.
-    let data_dir = match command {
-        UserCommand::Create { .. } => DataDir::create(&loaded.settings)?,
-        _ => DataDir::open(&loaded.settings)?,
+    // account, which may be made before the server first runs: then everything that can be wrong is looked at before.
+    let (data_dir, request) = match command {
+        UserCommand::Create { user, .. } if !DataDir::exists(&loaded.settings)? => {
+            let request = request(command)?;
+            check(&loaded)?;
+            let Some(name) = &loaded.settings.server.name else {
+                bail!("server.name: no server has run in this data directory yet; name it with --server-name");
+            };
+            let new = localpart(user, &name.0).and_then(|localpart| new_user_id(localpart, &name.0));
+            new.map_err(|error| anyhow!("{}", error.message))?;
+            (DataDir::create(&loaded.settings)?, request)
+        }
+        _ => (DataDir::open(&loaded.settings)?, request(command)?),
     };
-    let answers = carry_out(&loaded, &data_dir, request(command)?)?;
+    let answers = carry_out(&loaded, &data_dir, request)?;
     print(answers, matches!(command, UserCommand::List { json: true, .. }))
 }
 
@@ -32,15 +43,26 @@ pub(crate) fn run(command: &UserCommand) -> anyhow::Result<()> {
 /// # Errors
 /// Why it was refused or failed.
 pub(crate) fn run_room(command: &RoomCommand) -> anyhow::Result<()> {
-    let RoomCommand::Purge { room, keep_days, common } = command;
+    let RoomCommand::Purge { room, keep_days, all: _, common } = command;
+    if !names::is_room_id(room) {
+        bail!("{room:?} is no room id, which begins with an exclamation mark; clients show it in the room's settings");
+    }
+    let room = room.clone();
+    let request = match keep_days {
+        Some(keep_days) => Request::PurgeRoom { room, keep_days: *keep_days },
+        None => Request::RemoveRoom { room },
+    };
     let loaded = common.load()?;
     let data_dir = DataDir::open(&loaded.settings)?;
-    print(carry_out(&loaded, &data_dir, Request::PurgeRoom { room: room.clone(), keep_days: *keep_days })?, false)
+    print(carry_out(&loaded, &data_dir, request)?, false)
 }
 
 fn carry_out(loaded: &Loaded, data_dir: &DataDir, request: Request) -> anyhow::Result<Vec<Answer>> {
     match connect(data_dir)? {
-        Some(stream) => ask(stream, &request),
+        Some(stream) => {
+            data_dir.refuse_other_name(&loaded.settings)?;
+            ask(stream, &request)
+        }
         None => alone(loaded, data_dir, request),
     }
 }
@@ -87,11 +109,14 @@ fn ask(mut stream: UnixStream, request: &Request) -> anyhow::Result<Vec<Answer>>
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).context("the running server does not listen")?;
-    let answers: Vec<Answer> = BufReader::new(stream)
-        .lines()
-        .map(|line| Ok(serde_json::from_str(&line?)?))
-        .collect::<anyhow::Result<_>>()
-        .context("the running server answered with something else than expected; is it another version?")?;
+    let mut answers = Vec::new();
+    for line in BufReader::new(stream).lines() {
+        let answer = line.map_err(anyhow::Error::from).and_then(|line| Ok(serde_json::from_str(&line)?));
+        match answer.context("the running server answered with something else than expected; is it another version?")? {
+            Answer::Progress { message } => tell(&message),
+            answer => answers.push(answer),
+        }
+    }
     if !matches!(answers.last(), Some(Answer::Done { .. } | Answer::Error { .. })) {
         bail!("the running server broke off before it answered; its log may say why");
     }
@@ -102,9 +127,19 @@ fn alone(loaded: &Loaded, data_dir: &DataDir, request: Request) -> anyhow::Resul
     check(loaded)?;
     start::runtime()?.block_on(async {
         let services = start::services_alone(loaded, data_dir).await?;
-        let answers = operate(&services, request).await;
-        Ok(answers)
+        let answers = operate(&services, request, |answer| {
+            if let Answer::Progress { message } = answer {
+                tell(&message);
+            }
+        });
+        Ok(answers.await)
     })
+}
+
+/// Says how far a command has come, beside what it prints.
+fn tell(message: &str) {
+    // Nothing is left to do where standard error is closed.
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 fn print(answers: Vec<Answer>, json: bool) -> anyhow::Result<()> {
@@ -118,7 +153,7 @@ fn print(answers: Vec<Answer>, json: bool) -> anyhow::Result<()> {
                 writeln!(out, "{}{admin}{deactivated}", account.user_id)?;
             }
             Answer::Done { message } if !json => writeln!(out, "{message}")?,
-            Answer::Done { .. } => {}
+            Answer::Done { .. } | Answer::Progress { .. } => {}
             Answer::Error { message } => bail!("{message}"),
         }
     }

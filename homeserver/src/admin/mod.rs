@@ -5,6 +5,7 @@ mod client;
 mod operate;
 mod password;
 mod protocol;
+mod purge;
 mod socket;
 
 pub(crate) use client::{run, run_room};

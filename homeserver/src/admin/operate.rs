@@ -1,20 +1,18 @@
 //! Carrying requests out on the services.
 
 use super::protocol::{Account, Answer, Request};
-use services::{Error, Result, Services, tables};
+use super::purge;
+use services::{Error, Result, Services};
 
-/// Milliseconds of a day.
-const DAY: i64 = 24 * 60 * 60 * 1000;
-
-/// Carries a request out. The last answer is always `done` or `error`.
-pub(super) async fn operate(services: &Services, request: Request) -> Vec<Answer> {
-    match attempt(services, request).await {
+/// Carries a request out; `tell` gets what is to be said meanwhile. The last answer is always `done` or `error`.
+pub(super) async fn operate(services: &Services, request: Request, tell: impl Fn(Answer) + Send) -> Vec<Answer> {
+    match attempt(services, request, tell).await {
         Ok(answers) => answers,
         Err(error) => vec![Answer::Error { message: error.message }],
     }
 }
 
-async fn attempt(services: &Services, request: Request) -> Result<Vec<Answer>> {
+async fn attempt(services: &Services, request: Request, tell: impl Fn(Answer) + Send) -> Result<Vec<Answer>> {
     let accounts = &services.accounts;
     let done = |message: String| Ok(vec![Answer::Done { message }]);
     match request {
@@ -42,22 +40,16 @@ async fn attempt(services: &Services, request: Request) -> Result<Vec<Answer>> {
             services.deactivate(&user, false).await?;
             done(format!("{user} is deactivated."))
         }
-        Request::PurgeRoom { room, keep_days } => {
-            let before = services.world.now().millis() as i64 - i64::from(keep_days) * DAY;
-            let purged = services.rooms.purge_history(&room, before).await?;
-            for table in [tables::PDUS, tables::STANDING, tables::NODES] {
-                services.store.compact(table).await?;
-            }
-            done(format!(
-                "{} events and {} nodes of old states are deleted; {} events stay because the room's state needs them.",
-                purged.events, purged.deleted, purged.outliers
-            ))
-        }
+        Request::PurgeRoom { room, keep_days } => done(purge::history(services, &room, keep_days, tell).await?),
+        Request::RemoveRoom { room } => done(purge::whole(services, &room, tell).await?),
     }
 }
 
 /// The localpart of a name that may be a whole user id of this server.
-fn localpart<'a>(user: &'a str, server_name: &str) -> Result<&'a str> {
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM` for an id of another server.
+pub(super) fn localpart<'a>(user: &'a str, server_name: &str) -> Result<&'a str> {
     let Some(rest) = user.strip_prefix('@') else { return Ok(user) };
     match rest.split_once(':') {
         Some((name, server)) if server == server_name => Ok(name),

@@ -49,6 +49,11 @@ pub(super) enum Request {
         /// Keep what was sent in so many days before now.
         keep_days: u32,
     },
+    /// Delete all that there is about a room that nobody here is in.
+    RemoveRoom {
+        /// The room's id.
+        room: String,
+    },
 }
 
 /// One line of the answer.
@@ -57,6 +62,11 @@ pub(super) enum Request {
 pub(super) enum Answer {
     /// One account of a list; more follows.
     Account(Account),
+    /// How far it has come; more follows.
+    Progress {
+        /// The same, for people.
+        message: String,
+    },
     /// All went well; nothing follows.
     Done {
         /// What was done, for people.

@@ -12,7 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// How long a command may take to ask.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,17 +94,37 @@ async fn answer(stream: UnixStream, world: &World, services: &Services) -> io::R
         let read = world.timeout(REQUEST_TIMEOUT, reader.read_until(b'\n', &mut line)).await;
         read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => operate(services, request).await,
+            Ok(request) => {
+                let (tell, told) = unbounded_channel();
+                let tell = move |answer| {
+                    // Nobody listens any more once writing has failed; the work goes on.
+                    let _ = tell.send(answer);
+                };
+                tokio::join!(operate(services, request, tell), pass_on(told, &mut writing)).0
+            }
             Err(error) => {
                 vec![Answer::Error { message: format!("the server does not understand this command: {error}") }]
             }
         }
     };
+    write(&mut writing, &answers).await?;
+    writing.shutdown().await
+}
+
+/// Sends what there is to say while the work goes on, for as long as somebody listens.
+async fn pass_on(mut told: UnboundedReceiver<Answer>, writing: &mut OwnedWriteHalf) {
+    while let Some(answer) = told.recv().await {
+        if write(writing, &[answer]).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn write(writing: &mut OwnedWriteHalf, answers: &[Answer]) -> io::Result<()> {
     let mut bytes = Vec::new();
     for answer in answers {
-        serde_json::to_writer(&mut bytes, &answer)?;
+        serde_json::to_writer(&mut bytes, answer)?;
         bytes.push(b'\n');
     }
-    writing.write_all(&bytes).await?;
-    writing.shutdown().await
+    writing.write_all(&bytes).await
 }

@@ -1,9 +1,11 @@
 //! What no single key shows: keys that need each other, files that must be readable, values that are risky.
 
-use super::value::{RegistrationMode, Secret};
-use super::{Loaded, Problem, Problems};
+use super::value::{Listen, RegistrationMode, Secret};
+use super::{Loaded, Origin, Problem, Problems};
 use crate::tls;
+use std::borrow::Cow;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 /// Secrets shorter than this can be guessed.
 const MIN_SECRET: usize = 16;
@@ -12,7 +14,7 @@ const MIN_SECRET: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warning {
     /// The key.
-    pub(crate) key: &'static str,
+    pub(crate) key: Cow<'static, str>,
     /// What follows from it and what would be better.
     pub(crate) what: String,
 }
@@ -41,8 +43,15 @@ pub(crate) fn check(loaded: &Loaded) -> Result<Checked, Problems> {
     findings.certificate();
     let federation = findings.federation();
     findings.registration();
-    findings.addresses();
+    findings.addresses(federation);
     findings.authorities();
+    for beaten in &loaded.beaten {
+        let by = beaten.key.as_deref().map_or(Origin::Default, |key| loaded.origin(key));
+        findings.warnings.push(Warning {
+            key: beaten.key.clone().unwrap_or_default().into(),
+            what: format!("{} ({}); it does not count here, because of {by}", beaten.why, beaten.origin),
+        });
+    }
     findings.turn();
     if !loaded.settings.rate_limits.enabled {
         findings.warn(
@@ -54,7 +63,18 @@ pub(crate) fn check(loaded: &Loaded) -> Result<Checked, Problems> {
         findings.warn("storage.sync", "a loss of power can lose what was already acknowledged");
     }
     let Findings { problems, warnings, .. } = findings;
-    if problems.is_empty() { Ok(Checked { warnings, federation }) } else { Err(Problems(problems)) }
+    if problems.is_empty() {
+        Ok(Checked { warnings, federation })
+    } else {
+        Err(Problems { list: problems, format: loaded.settings.log.format })
+    }
+}
+
+/// Whether the system refuses to listen on both. An unspecified address is all of its family, and that of IPv6 all of both.
+fn covers(one: SocketAddr, other: SocketAddr) -> bool {
+    let all_of = |wide: IpAddr, narrow: IpAddr| wide.is_unspecified() && (wide.is_ipv6() || narrow.is_ipv4());
+    one.port() == other.port()
+        && (one.ip() == other.ip() || all_of(one.ip(), other.ip()) || all_of(other.ip(), one.ip()))
 }
 
 struct Findings<'a> {
@@ -66,11 +86,11 @@ struct Findings<'a> {
 impl Findings<'_> {
     fn wrong(&mut self, key: &'static str, why: impl Into<String>) {
         let origin = self.loaded.origin(key);
-        self.problems.push(Problem { origin, key: Some(key.to_owned()), why: why.into() });
+        self.problems.push(Problem { origin, key: Some(key.to_owned()), why: why.into(), is_of_value: true });
     }
 
     fn warn(&mut self, key: &'static str, what: impl Into<String>) {
-        self.warnings.push(Warning { key, what: what.into() });
+        self.warnings.push(Warning { key: key.into(), what: what.into() });
     }
 
     fn certificate(&mut self) {
@@ -158,7 +178,7 @@ impl Findings<'_> {
         }
     }
 
-    fn addresses(&mut self) {
+    fn addresses(&mut self, federation: bool) {
         let settings = &self.loaded.settings;
         if settings.client.listen.is_empty() {
             self.wrong(
@@ -179,6 +199,58 @@ impl Findings<'_> {
                     );
                 }
             }
+        }
+        self.overlaps(federation);
+    }
+
+    /// Addresses that cannot be listened on twice.
+    fn overlaps(&mut self, federation: bool) {
+        let settings = &self.loaded.settings;
+        let mut taken: Vec<(&'static str, &Listen, SocketAddr)> = Vec::new();
+        let mut found = Vec::new();
+        let peers: &[Listen] = if federation { &settings.federation.listen } else { &[] };
+        for (key, list) in [
+            ("client.listen", &settings.client.listen[..]),
+            ("federation.listen", peers),
+            ("metrics.listen", &settings.metrics.listen[..]),
+        ] {
+            for listen in list {
+                let own = listen.addresses().unwrap_or_default();
+                // Port 0 is a different port each time.
+                let clash = own.iter().filter(|own| own.port() != 0).find_map(|own| {
+                    taken.iter().find(|(other, theirs, address)| {
+                        // Written alike, one address serves clients and other servers.
+                        let serves_both = key == "federation.listen" && *other == "client.listen" && *theirs == listen;
+                        !serves_both && covers(*own, *address)
+                    })
+                });
+                if let Some((other, theirs, _)) = clash {
+                    let quote = |listen: &Listen| super::value::quote(&listen.0);
+                    found.push((key, match (*other == key, *theirs == listen) {
+                        (true, true) => format!("{} stands here twice; once is enough", quote(listen)),
+                        (true, false) => format!(
+                            "{} and {} are the same to the system; one of them is enough",
+                            quote(theirs),
+                            quote(listen)
+                        ),
+                        (false, _) if key == "federation.listen" => format!(
+                            "{} is the same to the system as {} in client.listen; write it alike in both, so that it serves both, or \
+                             choose another port",
+                            quote(listen),
+                            quote(theirs)
+                        ),
+                        (false, _) => format!(
+                            "{} is the same to the system as {} in {other}; choose another port",
+                            quote(listen),
+                            quote(theirs)
+                        ),
+                    }));
+                }
+                taken.extend(own.into_iter().map(|address| (key, listen, address)));
+            }
+        }
+        for (key, why) in found {
+            self.wrong(key, why);
         }
     }
 

@@ -36,6 +36,7 @@ pub(super) fn read(environment: &[(OsString, OsString)], loading: &mut Loading) 
                 origin: Origin::Variable(wrong),
                 key: Some(key.path.to_owned()),
                 why: format!("two underscores stand between section and key; did you mean {right}?"),
+                is_of_value: false,
             });
         }
     }
@@ -48,6 +49,7 @@ pub(super) fn read(environment: &[(OsString, OsString)], loading: &mut Loading) 
                 origin,
                 key: Some(path),
                 why: "the value is not UTF-8 text; give it as such".to_owned(),
+                is_of_value: true,
             }),
         }
     }

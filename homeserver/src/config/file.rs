@@ -13,7 +13,12 @@ const MAX_BYTES: u64 = 1 << 20;
 pub(super) fn read(path: &Path, loading: &mut Loading) {
     match text_of(path) {
         Ok(text) => read_text(path, &text, loading),
-        Err(why) => loading.problems.push(Problem { origin: Origin::File(path.to_owned(), None), key: None, why }),
+        Err(why) => loading.problems.push(Problem {
+            origin: Origin::File(path.to_owned(), None),
+            key: None,
+            why,
+            is_of_value: false,
+        }),
     }
 }
 
@@ -33,7 +38,7 @@ pub(super) fn read_text(path: &Path, text: &str, loading: &mut Loading) {
         Ok(document) => document,
         Err(error) => {
             let why = format!("this is not TOML: {}", error.message());
-            loading.problems.push(Problem { origin: at(error.span()), key: None, why });
+            loading.problems.push(Problem { origin: at(error.span()), key: None, why, is_of_value: false });
             return;
         }
     };

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use value::Raw;
+use value::{LogFormat, Raw};
 
 /// The environment variable that names the configuration file where no flag does.
 pub(crate) const FILE_VARIABLE: &str = "CAUSEWAY_CONFIG";
@@ -57,6 +57,8 @@ pub(crate) struct Problem {
     pub(crate) key: Option<String>,
     /// Why it is wrong and what would be right.
     pub(crate) why: String,
+    /// Whether the value alone is wrong, so that another one mends it.
+    pub(crate) is_of_value: bool,
 }
 
 impl fmt::Display for Problem {
@@ -72,12 +74,17 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong; never empty.
 #[derive(Debug)]
-pub(crate) struct Problems(pub(crate) Vec<Problem>);
+pub(crate) struct Problems {
+    /// Each of them.
+    pub(crate) list: Vec<Problem>,
+    /// How they are to be told, as far as the configuration says it.
+    pub(crate) format: LogFormat,
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("The configuration is wrong:")?;
-        for problem in &self.0 {
+        for problem in &self.list {
             write!(formatter, "\n  {problem}")?;
         }
         Ok(())
@@ -93,6 +100,8 @@ pub(crate) struct Loaded {
     pub(crate) settings: Settings,
     /// By key: who gave it; absent for defaults.
     pub(crate) origins: BTreeMap<&'static str, Origin>,
+    /// Wrong values that do not count, because something that beats them gives the key another.
+    pub(crate) beaten: Vec<Problem>,
 }
 
 impl Loaded {
@@ -126,11 +135,7 @@ pub(crate) fn load(sources: &Sources<'_>) -> Result<Loaded, Problems> {
     for (flag, key, text) in &sources.flags {
         loading.set(key, &Raw::Text(text), Origin::Flag(flag));
     }
-    if loading.problems.is_empty() {
-        Ok(Loaded { settings: loading.settings, origins: loading.origins })
-    } else {
-        Err(Problems(loading.problems))
-    }
+    loading.finish()
 }
 
 /// What has been read so far.
@@ -139,9 +144,19 @@ struct Loading {
     settings: Settings,
     origins: BTreeMap<&'static str, Origin>,
     problems: Vec<Problem>,
+    beaten: Vec<Problem>,
 }
 
 impl Loading {
+    fn finish(self) -> Result<Loaded, Problems> {
+        let Self { settings, origins, problems, beaten } = self;
+        if problems.is_empty() {
+            Ok(Loaded { settings, origins, beaten })
+        } else {
+            Err(Problems { list: problems, format: settings.log.format })
+        }
+    }
+
     /// Sets a key, or notes what is wrong with it.
     fn set(&mut self, path: &str, raw: &Raw<'_>, origin: Origin) {
         let known = keys::SECTIONS.iter().flat_map(|section| section.keys).find(|key| key.path == path);
@@ -152,14 +167,20 @@ impl Loading {
         };
         match self.settings.set(path, raw) {
             Ok(()) => {
+                // What it beats need not be right.
+                let wrong = |problem: &mut Problem| problem.key.as_deref() == Some(path) && problem.is_of_value;
+                self.beaten.extend(self.problems.extract_if(.., wrong));
                 self.origins.insert(key.path, origin);
             }
-            Err(why) => self.problem(origin, path, why),
+            Err(why) => {
+                let key = Some(path.to_owned());
+                self.problems.push(Problem { origin, key, why, is_of_value: true });
+            }
         }
     }
 
     fn problem(&mut self, origin: Origin, key: &str, why: String) {
-        self.problems.push(Problem { origin, key: Some(key.to_owned()), why });
+        self.problems.push(Problem { origin, key: Some(key.to_owned()), why, is_of_value: false });
     }
 }
 

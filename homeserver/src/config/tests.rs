@@ -4,20 +4,12 @@ use super::*;
 fn from_text(text: &str) -> Result<Loaded, Problems> {
     let mut loading = Loading::default();
     file::read_text(Path::new("causeway.toml"), text, &mut loading);
-    finish(loading)
+    loading.finish()
 }
 
 fn from_environment(variables: &[(&str, &str)]) -> Result<Loaded, Problems> {
     let environment = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     load(&Sources { file: None, environment, flags: Vec::new() })
-}
-
-fn finish(loading: Loading) -> Result<Loaded, Problems> {
-    if loading.problems.is_empty() {
-        Ok(Loaded { settings: loading.settings, origins: loading.origins })
-    } else {
-        Err(Problems(loading.problems))
-    }
 }
 
 fn wrong(result: Result<Loaded, Problems>) -> String {
@@ -140,7 +132,7 @@ fn keys_that_need_each_other_are_checked() {
 fn risks_are_warned_of_and_not_refused() {
     let loaded = from_text("[registration]\nmode = \"token\"\ntoken = \"short\"\nshared_secret = \"short\"\n").unwrap();
     let checked = check(&loaded).unwrap();
-    let keys: Vec<_> = checked.warnings.iter().map(|warning| warning.key).collect();
+    let keys: Vec<_> = checked.warnings.iter().map(|warning| &*warning.key).collect();
     assert!(keys.contains(&"registration.token") && keys.contains(&"registration.shared_secret"), "{keys:?}");
     assert!(keys.contains(&"federation.tls"), "federation without a certificate is off and says so");
     assert!(!checked.federation);

@@ -11,7 +11,7 @@ use std::{
 
 use net::World;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
     Batch, Class, Faults, Leases, Log, Options, Outcome, Position, Schema, Snapshot, StorageError, Subscription, Table,
@@ -19,10 +19,12 @@ use crate::{
     commit::{Committer, TAIL_SYNC},
     engine::{Engine, memory::MemoryEngine, rocks::RocksEngine},
     feed::Feed,
+    key::prefix_end,
     limits,
     queue::{Pending, Queue},
     recovery::{Opened, SCHEMA_VERSION, recover},
     schema::{META, Tables},
+    snapshot::stored_key,
 };
 
 /// The log-first store. Cheap to clone; dropping the last clone commits what waits, syncs and closes.
@@ -56,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) feed: Arc<Feed>,
     pub(crate) counters: Counters,
     published: RwLock<Snapshot>,
-    stopped: Mutex<Option<String>>,
+    stopped: watch::Sender<Option<String>>,
 }
 
 /// What has been counted since the store was opened.
@@ -90,7 +92,7 @@ impl Shared {
             feed: Arc::new(Feed::starting_at(published.position())),
             counters: Counters::default(),
             published: RwLock::new(published),
-            stopped: Mutex::default(),
+            stopped: watch::Sender::default(),
         })
     }
 
@@ -106,7 +108,7 @@ impl Shared {
     }
 
     pub(crate) fn set_stopped(&self, why: String) {
-        *self.stopped.lock() = Some(why);
+        self.stopped.send_replace(Some(why));
     }
 }
 
@@ -302,9 +304,29 @@ impl Store {
     ///
     /// [`StorageError::Engine`] if the disk fails.
     pub async fn compact(&self, table: Table) -> Result<(), StorageError> {
+        self.compact_prefix(table, &[]).await
+    }
+
+    /// [`Store::compact`] for the rows whose keys begin with `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Engine`] if the disk fails.
+    pub async fn compact_prefix(&self, table: Table, prefix: &[u8]) -> Result<(), StorageError> {
         let shared = self.inner.shared.clone();
-        let work = move || shared.engine.compact(table.access, &[table.id], &[table.id + 1]);
+        let start = stored_key(table, prefix);
+        let work = move || shared.engine.compact(table.access, &start, &prefix_end(&start));
         self.inner.world.blocking(work).await
+    }
+
+    /// Brings what a table has only in the write-ahead log and in memory to files of its own, so that [`Store::disk_bytes`] counts it.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Engine`] if the disk fails.
+    pub async fn flush(&self, table: Table) -> Result<(), StorageError> {
+        let shared = self.inner.shared.clone();
+        self.inner.world.blocking(move || shared.engine.flush(table.access)).await
     }
 
     /// About how many bytes a table takes on disk, what is still only in the write-ahead log and in memory not counted.
@@ -354,7 +376,15 @@ impl Store {
 
     /// Why the store takes no more writes until it is opened again, if it does not: a write failed, and nobody knows what of it is on the disk.
     pub fn stopped(&self) -> Option<String> {
-        self.inner.shared.stopped.lock().clone()
+        self.inner.shared.stopped.borrow().clone()
+    }
+
+    /// Waits until [`Store::stopped`] has something to say, and gives it.
+    pub async fn until_stopped(&self) -> String {
+        let mut stopped = self.inner.shared.stopped.subscribe();
+        // The sender is in `self`, which is not dropped while this waits for it.
+        let why = stopped.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        why.unwrap_or_default()
     }
 
     fn why_stopped(&self) -> StorageError {

@@ -54,7 +54,7 @@ impl Keys {
         let ask = remote.into_iter().map(|(server, request)| async move {
             let result = match self.client.get() {
                 Some(client) => match self.world.timeout(timeout, client.claim_keys(&server, &request)).await {
-                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Ok(result) => result.map_err(|error| error.for_others()),
                     Err(elapsed) => Err(elapsed.to_string()),
                 },
                 None => Err("this server does not talk to others".to_owned()),

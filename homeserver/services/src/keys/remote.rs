@@ -126,7 +126,7 @@ impl Keys {
         let request: DeviceKeyRequest = users.iter().map(|user| (user.user_id.clone(), Vec::new())).collect();
         let result = match self.client.get() {
             Some(client) => match self.world.timeout(timeout, client.user_keys(server, &request)).await {
-                Ok(result) => result.map_err(|error| error.to_string()),
+                Ok(result) => result.map_err(|error| error.for_others()),
                 Err(elapsed) => Err(elapsed.to_string()),
             },
             None => Err("this server does not talk to others".to_owned()),

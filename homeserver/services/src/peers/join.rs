@@ -120,6 +120,7 @@ impl Peers {
         let (version, join) = self.complete(&template, "join", user_id, room_id, content)?;
         // From here on the room may send us events: they wait until the join has its place.
         let _under_way = self.joins.begin(RoomKey::of(room_id));
+        self.wait_until_removed(room_id).await?;
         let answer = self
             .client
             .send_join(server, room_id, join.event_id(), join.canonical().to_vec().into(), false)
@@ -279,7 +280,7 @@ impl Peers {
         let is_new = reader.head()?.is_none();
         // Bulk work in steps; none of it shows before the head does. See `super::intent` for joins that break off.
         let epoch = Epoch::read(reader.snapshot(), room)?;
-        if epoch.is_condemned() {
+        if epoch.is_condemned() || epoch.is_removing() {
             return Ok(false);
         }
         let step = || {

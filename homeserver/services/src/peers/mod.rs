@@ -16,6 +16,7 @@ mod outliers;
 mod questions;
 mod queue_store;
 mod receive;
+mod remove;
 mod summary;
 mod switches;
 mod threads;
@@ -66,6 +67,7 @@ pub struct Peers {
     locks: Locks<RoomKey>,
     gaps: Locks<EventKey>,
     joins: UnderWay,
+    removals: UnderWay,
 }
 
 impl Peers {
@@ -74,7 +76,7 @@ impl Peers {
     pub fn new(rooms: Rooms, ephemeral: Ephemeral, client: Client, ring: KeyRing) -> Self {
         let locks = Arc::new(Mutex::new(LruCache::new(LOCKS)));
         let gaps = Arc::new(Mutex::new(LruCache::new(GAPS)));
-        Self { rooms, ephemeral, client, ring, locks, gaps, joins: UnderWay::default() }
+        Self { rooms, ephemeral, client, ring, locks, gaps, joins: UnderWay::default(), removals: UnderWay::default() }
     }
 
     fn world(&self) -> &World {
@@ -117,6 +119,9 @@ pub(crate) fn remote_error(error: &RequestError) -> Error {
             let api = peer.to_api_error();
             Error { status: api.status, errcode: api.errcode, message: api.message, extra: api.extra }
         }
-        _ => Error::new(502, "M_UNKNOWN", format!("The other server could not be asked: {error}.")),
+        _ => {
+            tracing::info!(%error, "another server could not be asked");
+            Error::new(502, "M_UNKNOWN", format!("The other server could not be asked: {}.", error.for_others()))
+        }
     }
 }

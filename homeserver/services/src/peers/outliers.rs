@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
 use crate::rooms::standing::Standing;
-use crate::rooms::sweep::guard_outliers;
+use crate::rooms::sweep::{Patience, guard_outliers};
 use crate::rooms::{RoomReader, auth_graph};
 use crate::tables;
 use state_res::auth::{self, Cited, Refusal};
@@ -138,6 +138,7 @@ impl Peers {
         fresh: &HashMap<EventKey, (Pdu, bool)>,
         step: Vec<EventKey>,
     ) -> Result<()> {
+        let mut patience = Patience::new();
         for _ in 0..MAX_TRIES {
             let mut reader = self.rooms.reader(state_res::ids::RoomKey::of(room_id));
             let mut batch = Batch::with_random_id(self.world());
@@ -157,7 +158,11 @@ impl Peers {
             if batch.is_empty() {
                 return Ok(());
             }
-            guard_outliers(&reader, step.iter().filter_map(|key| fresh.get(key)).map(|(pdu, _)| pdu), &mut batch)?;
+            let outliers = step.iter().filter_map(|key| fresh.get(key)).map(|(pdu, _)| pdu);
+            if let Err(error) = guard_outliers(&reader, outliers, &mut batch) {
+                patience.wait(self.world(), error).await?;
+                continue;
+            }
             match self.rooms.deps().store.commit(batch).await {
                 Outcome::Committed(_) => return Ok(()),
                 Outcome::Conflict(_) => {}

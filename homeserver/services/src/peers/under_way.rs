@@ -1,4 +1,5 @@
-//! Joins under way: between the request that makes the others send us a room's events and the batch that makes the room ours.
+//! Joins under way: between the request that makes the others send us a room's events and the batch that makes the room ours. Removals of
+//! rooms are kept in the same way.
 
 use parking_lot::Mutex;
 use state_res::ids::RoomKey;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::tables;
 use state_res::ids::{RoomKey, UserKey};
-use storage::{Batch, key};
+use storage::{Batch, Snapshot, key};
 
 /// A row of table `ALIASES`.
 #[derive(Debug, Clone)]
@@ -64,6 +64,21 @@ fn put(batch: &mut Batch, alias: &str, room: RoomKey, room_id: &str, creator: &s
     batch.require_absent(tables::ALIASES, &row);
     batch.put(tables::ALIASES, &row, &key::Writer::new().str(room_id).str(creator).finish());
     batch.put(tables::ROOM_ALIASES, &by_room_key(room, alias), b"");
+}
+
+/// Keys of the rows of table `ALIASES` that lead to a room.
+pub(super) fn rows_leading_to(snapshot: &Snapshot, room: RoomKey) -> Result<Vec<Vec<u8>>> {
+    let mut found = Vec::new();
+    for row in snapshot.scan_prefix(tables::ROOM_ALIASES, room.as_bytes()) {
+        let alias = String::from_utf8_lossy(row?.0.get(16..).unwrap_or_default()).into_owned();
+        let row = alias_key(&alias);
+        if let Some(value) = snapshot.get(tables::ALIASES, &row)?
+            && RoomKey::of(&key::Reader::new(&value).str()?) == room
+        {
+            found.push(row);
+        }
+    }
+    Ok(found)
 }
 
 impl Rooms {

@@ -172,6 +172,18 @@ impl Caches {
         }
     }
 
+    /// Forgets what is known of a room that is no longer stored. Its events are forgotten one by one: [`Self::forget_events`].
+    pub fn forget_room(&self, room: RoomKey) {
+        let mut nodes = self.nodes.lock();
+        let gone: Vec<(RoomKey, NodeHash)> = nodes.iter().map(|(key, _)| *key).filter(|(of, _)| *of == room).collect();
+        for key in gone {
+            nodes.pop(&key);
+        }
+        drop(nodes);
+        self.forget_roots(room);
+        self.counts.lock().pop(&room);
+    }
+
     /// Remembers a node.
     pub fn put_node(&self, room: RoomKey, hash: NodeHash, bytes: Bytes) {
         self.nodes.lock().put((room, hash), bytes);

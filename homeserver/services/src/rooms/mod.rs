@@ -53,7 +53,7 @@ use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::SigningKey;
 use state_res::tree::NodeHash;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use storage::{Outcome, Position, Snapshot, Store, Topic};
@@ -78,7 +78,7 @@ pub struct RoomDeps {
     /// The rooms of users who sync.
     pub user_rooms: activity::UserRooms,
     /// Rooms that are being swept.
-    sweeping: Mutex<BTreeSet<RoomKey>>,
+    sweeping: Mutex<BTreeMap<RoomKey, sweep::Progress>>,
     /// Local users' profiles.
     pub profiles: Arc<dyn Profiles>,
     /// Who is typing: nobody who has left.
@@ -304,6 +304,7 @@ impl Rooms {
         let mut signed: Vec<policy::Unsigned> = Vec::new();
         let mut asked = 0;
         let mut tries = 0;
+        let mut patience = sweep::Patience::new();
         while tries < MAX_TRIES {
             let mut queue = Arc::clone(&handle.head).lock_owned().await;
             let reader = self.reader(room);
@@ -342,7 +343,15 @@ impl Rooms {
                 let position = self.deps.store.position();
                 return Ok((result, position));
             }
-            let prepared = writer.finish()?;
+            let prepared = match writer.finish() {
+                Ok(prepared) => prepared,
+                Err(error) => {
+                    // Others may go on meanwhile.
+                    drop(queue);
+                    patience.wait(&self.deps.world, error).await?;
+                    continue;
+                }
+            };
             // Queued in the store before the queue of the room is left: batches enter the log in the order of their heads.
             *queue = Some((prepared.head, prepared.head_bytes));
             let waits = prepared.waits;

@@ -31,10 +31,16 @@
 
 mod epoch;
 mod mark;
+mod patience;
 mod purge;
+mod remove;
+mod space;
 mod spare;
 
 pub use epoch::Epoch;
+pub(crate) use patience::Patience;
+use patience::in_the_way;
+pub use remove::Removed;
 pub(super) use spare::guard;
 pub(crate) use spare::guard_outliers;
 
@@ -46,12 +52,38 @@ use epoch::{Phase, Row};
 use purge::Cut;
 use state_res::ids::RoomKey;
 use state_res::tree::NodeHash;
+use std::collections::btree_map::Entry;
 use storage::{Batch, Outcome, Table, Version};
 
 /// Bytes of one step of bulk work.
-pub(super) const STEP: usize = 256 * 1024;
+pub(crate) const STEP: usize = 256 * 1024;
 /// What rows of `CONDEMNED` hold.
 const LISTED: &[u8] = b"";
+
+/// What a sweep, a purge or a removal is at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// It looks for what goes.
+    #[default]
+    Reading,
+    /// It deletes events.
+    Events,
+    /// It deletes nodes of states.
+    Nodes,
+    /// It rewrites tables, so that the disk gets the space back.
+    Space,
+}
+
+/// How far a sweep, a purge or a removal has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is at.
+    pub stage: Stage,
+    /// How many of those it has dealt with.
+    pub done: u64,
+    /// Of how many, where that is known.
+    pub of: Option<u64>,
+}
 
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -101,27 +133,45 @@ impl Rooms {
     pub async fn purge_in_steps(&self, room_id: &str, before: i64, step: usize) -> Result<Swept> {
         let room = RoomKey::of(room_id);
         let server_name = self.deps.server_name.clone();
+        self.known(room_id)?;
         let work = move |snapshot: &storage::Snapshot| purge::find_cut(snapshot, room, before, &server_name);
         let cut = self.deps.store.read(work).await?;
         self.sweep_room(room, step, cut).await
     }
 
-    /// Finishes the sweeps that were under way when the program last ended.
+    /// How far what [`Self::sweep`], [`Self::purge_history`] or a removal does in a room has come; `None` where nothing is under way.
+    #[must_use]
+    pub fn sweep_progress(&self, room_id: &str) -> Option<Progress> {
+        self.deps.sweeping.lock().get(&RoomKey::of(room_id)).copied()
+    }
+
+    /// Finishes the sweeps and removals that were under way when the program last ended. One that fails does not keep it from the others.
     ///
     /// # Errors
-    /// As [`Self::sweep`].
+    /// As [`Self::sweep`]: what the first of those that failed said.
     pub async fn resume_sweeps(&self) -> Result<Vec<RoomKey>> {
         let rooms = epoch::unfinished(&self.deps.store.snapshot())?;
-        for room in &rooms {
-            self.sweep_room(*room, STEP, None).await?;
+        let mut failed = None;
+        for (room, phase) in &rooms {
+            let finished = match phase {
+                Phase::Removing => self.finish_removal(*room, STEP).await.map(drop),
+                _ => self.sweep_room(*room, STEP, None).await.map(drop),
+            };
+            failed = failed.or(finished.err());
         }
-        Ok(rooms)
+        match failed {
+            None => Ok(rooms.into_iter().map(|(room, _)| room).collect()),
+            Some(error) => Err(error),
+        }
     }
 
     async fn sweep_room(&self, room: RoomKey, step: usize, cut: Option<Cut>) -> Result<Swept> {
         let _alone = Alone::new(&self.deps, room)?;
         let row = Row::read(&self.deps.store.snapshot(), room)?;
-        let unfinished = Cut::from_bytes(row.cut());
+        if row.phase() == Phase::Removing {
+            return Err(interfered());
+        }
+        let unfinished = Cut::from_bytes(row.rest());
         let is_idle = row.phase() == Phase::Idle;
         let first = if is_idle { cut.clone() } else { unfinished };
         let mut swept = Sweeper { deps: &self.deps, room, row, cut: first, step }.run().await?;
@@ -144,7 +194,13 @@ struct Alone<'a> {
 
 impl<'a> Alone<'a> {
     fn new(deps: &'a RoomDeps, room: RoomKey) -> Result<Self> {
-        if deps.sweeping.lock().insert(room) { Ok(Self { deps, room }) } else { Err(interfered()) }
+        match deps.sweeping.lock().entry(room) {
+            Entry::Occupied(_) => Err(interfered()),
+            Entry::Vacant(place) => {
+                place.insert(Progress::default());
+                Ok(Self { deps, room })
+            }
+        }
     }
 }
 
@@ -159,7 +215,7 @@ fn damaged(table: Table) -> Error {
 }
 
 fn interfered() -> Error {
-    Error::new(409, "M_UNKNOWN", "This room is being swept already.")
+    Error::new(409, "M_UNKNOWN", "Something of this room is being deleted already; wait until that is done.")
 }
 
 struct Sweeper<'a> {
@@ -236,6 +292,13 @@ impl Sweeper<'_> {
         Ok(())
     }
 
+    /// Notes how far it has come.
+    fn note(&self, stage: Stage, done: u64, of: Option<u64>) {
+        if let Some(progress) = self.deps.sweeping.lock().get_mut(&self.room) {
+            *progress = Progress { stage, done, of };
+        }
+    }
+
     /// A batch that applies only while the row is as this sweeper knows it.
     fn batch(&self) -> Batch {
         let mut batch = Batch::with_random_id(&self.deps.world);
@@ -272,6 +335,7 @@ impl Sweeper<'_> {
     async fn delete(&self, mut nodes: Vec<NodeHash>) -> Result<u64> {
         let mut deleted = 0;
         while !nodes.is_empty() {
+            self.note(Stage::Nodes, deleted, Some(deleted + nodes.len() as u64));
             let mut batch = self.batch();
             let mut taken = 0;
             for hash in nodes.iter().rev() {

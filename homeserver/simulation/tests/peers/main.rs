@@ -9,5 +9,6 @@ mod outbox;
 mod policy;
 mod receipt;
 mod redactions;
+mod removals;
 mod scene;
 mod visibility;

@@ -90,6 +90,14 @@ impl Engine {
         }
     }
 
+    /// Brings what is only in the write-ahead log and in memory to files.
+    pub(crate) fn flush(&self, access: Access) -> Result<(), StorageError> {
+        match self {
+            Self::Rocks(engine) => engine.flush(access),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
     /// About how many bytes on disk the rows of a range take.
     pub(crate) fn disk_bytes(&self, access: Access, start: &[u8], end: &[u8]) -> u64 {
         match self {

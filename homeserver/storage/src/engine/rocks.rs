@@ -75,6 +75,10 @@ impl RocksEngine {
         Ok(())
     }
 
+    pub(crate) fn flush(&self, access: Access) -> Result<(), StorageError> {
+        self.db.flush_cf(family(&self.db, access)).map_err(failed)
+    }
+
     /// About how many bytes of files the rows of a range take.
     pub(crate) fn disk_bytes(&self, access: Access, start: &[u8], end: &[u8]) -> u64 {
         self.db.get_approximate_sizes_cf(family(&self.db, access), &[Range::new(start, end)]).into_iter().sum()

@@ -15,9 +15,11 @@ pub(super) enum Phase {
     Condemning = 1,
     /// The list is complete; writers take from it what they need, and the rest goes.
     Condemned = 2,
+    /// The room is no longer known, and all that is stored about it goes; nobody writes into it until that is done.
+    Removing = 3,
 }
 
-/// A row: `phase, epoch (8), where a purge cuts`. A room that was never swept has none.
+/// A row: `phase, epoch (8), where a purge cuts, or the id of a room that is being removed`. A room that was never swept has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     bytes: Option<Bytes>,
@@ -43,6 +45,7 @@ impl Row {
             None | Some([0, ..]) => Phase::Idle,
             Some([1, ..]) => Phase::Condemning,
             Some([2, ..]) => Phase::Condemned,
+            Some([3, ..]) => Phase::Removing,
             Some(_) => {
                 return Err(Error::internal("a row of table SWEEPS cannot be read: the data directory is damaged"));
             }
@@ -54,8 +57,8 @@ impl Row {
         self.phase
     }
 
-    /// Where a purge cuts; empty for a sweep that purges nothing.
-    pub(super) fn cut(&self) -> &[u8] {
+    /// Where a purge cuts; empty for a sweep that purges nothing. The room's id where it is being removed.
+    pub(super) fn rest(&self) -> &[u8] {
         self.bytes().get(9..).unwrap_or_default()
     }
 
@@ -73,14 +76,15 @@ impl Row {
     }
 }
 
-/// Rooms whose sweep is not finished.
-pub(super) fn unfinished(snapshot: &Snapshot) -> Result<Vec<RoomKey>> {
+/// Rooms whose sweep or removal is not finished, and how far it has come.
+pub(super) fn unfinished(snapshot: &Snapshot) -> Result<Vec<(RoomKey, Phase)>> {
     let mut rooms = Vec::new();
     for row in snapshot.scan_prefix(tables::SWEEPS, b"") {
         let (key, value) = row?;
         let room: [u8; 16] = key.as_ref().try_into().map_err(Error::internal)?;
-        if Row::decode(Some(value))?.phase() != Phase::Idle {
-            rooms.push(RoomKey::from_bytes(room));
+        let phase = Row::decode(Some(value))?.phase();
+        if phase != Phase::Idle {
+            rooms.push((RoomKey::from_bytes(room), phase));
         }
     }
     Ok(rooms)
@@ -115,5 +119,11 @@ impl Epoch {
     #[must_use]
     pub fn is_condemned(&self) -> bool {
         self.row.phase() == Phase::Condemned
+    }
+
+    /// Whether all that is stored about the room is being deleted in this epoch.
+    #[must_use]
+    pub fn is_removing(&self) -> bool {
+        self.row.phase() == Phase::Removing
     }
 }

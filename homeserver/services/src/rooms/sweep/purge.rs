@@ -8,13 +8,14 @@
 //! asked.
 
 use super::mark::names;
-use super::{Sweeper, damaged, interfered};
+use super::{Stage, Sweeper, damaged, interfered};
 use crate::error::{Error, Result};
 use crate::names::server_of;
 use crate::rooms::head::Head;
 use crate::rooms::history::HistoryKey;
 use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
+use crate::rooms::redaction;
 use crate::rooms::standing::Standing;
 use crate::tables;
 use bytes::Bytes;
@@ -24,7 +25,9 @@ use std::collections::{BTreeSet, HashSet};
 use storage::{Batch, Outcome, Position, Snapshot, Version, key};
 
 /// Events deleted at a time, before the size of a step is looked at.
-const AT_A_TIME: usize = 256;
+pub(super) const AT_A_TIME: usize = 256;
+/// About what the deletion of one row takes in a batch.
+const ROW_BYTES: usize = 64;
 /// Bytes of a live event's history key.
 const LIVE_KEY: usize = 10;
 /// What a row of `CONDEMNED_EVENTS` says: the event goes, or at least its bytes stay.
@@ -172,6 +175,7 @@ pub(super) fn fates(snapshot: &Snapshot, room: RoomKey, in_use: HashSet<EventKey
 }
 
 /// What is to be written about one condemned event.
+#[derive(Clone)]
 struct Going {
     event: EventKey,
     /// The row of `CONDEMNED_EVENTS` as it was read.
@@ -192,6 +196,7 @@ impl Sweeper<'_> {
         .await?;
         let (mut deleted, mut kept) = (0, 0);
         while !events.is_empty() {
+            self.note(Stage::Events, deleted + kept, Some(deleted + kept + events.len() as u64));
             let chunk: Vec<EventKey> = events[events.len().saturating_sub(AT_A_TIME)..].to_vec();
             let stay: BTreeSet<EventKey> = chunk.iter().filter(|event| needed.contains(event)).copied().collect();
             let length = chunk.len();
@@ -200,7 +205,16 @@ impl Sweeper<'_> {
             let mut batch = self.batch();
             let mut done: Vec<(EventKey, bool)> = Vec::new();
             for (nth, one) in going.iter().enumerate() {
-                self.add(&mut batch, one);
+                if one.rows.len() * ROW_BYTES > self.step {
+                    // An event with thousands of relations: a batch has its limits. Whatever becomes of the event now, nobody sees it.
+                    self.steps(&one.rows, |batch, (table, key)| {
+                        batch.delete(*table, key);
+                    })
+                    .await?;
+                    self.add(&mut batch, &Going { rows: Vec::new(), ..one.clone() });
+                } else {
+                    self.add(&mut batch, one);
+                }
                 done.push((one.event, one.stays.is_some()));
                 if batch.encoded_len() >= self.step || nth + 1 == going.len() {
                     match self.deps.store.commit_logged(std::mem::replace(&mut batch, self.batch())).await {
@@ -277,16 +291,12 @@ fn going(snapshot: &Snapshot, room: RoomKey, events: &[EventKey], needed: &BTree
             rows.push((tables::HISTORY, room_key(room, place.as_bytes())));
             rows.push((tables::THREADS, room_key(room, place.as_bytes())));
         }
-        let announced = key::Writer::new().u64(standing.position).u16(standing.ordinal).finish();
+        let announced = announced(&standing);
         if standing.position != 0 {
             rows.push((tables::TIMELINE, room_key(room, &announced)));
         }
         if !stays {
-            rows.push((tables::EVENT_TRANSACTIONS, event.as_bytes().to_vec()));
-            rows.push((tables::REDACTIONS, event.as_bytes().to_vec()));
-            for relation in snapshot.scan_prefix(tables::RELATIONS, event.as_bytes()) {
-                rows.push((tables::RELATIONS, relation?.0.to_vec()));
-            }
+            rows.extend(rows_by_event(snapshot, *event)?);
             rows.push((tables::AUTH_GRAPH, room_key(room, event.as_bytes())));
             for citing in snapshot.scan_prefix(tables::CITED_BY, &room_key(room, event.as_bytes())) {
                 rows.push((tables::CITED_BY, citing?.0.to_vec()));
@@ -296,7 +306,7 @@ fn going(snapshot: &Snapshot, room: RoomKey, events: &[EventKey], needed: &BTree
                     let citing = [&EventKey::of(cited).as_bytes()[..], event.as_bytes()].concat();
                     rows.push((tables::CITED_BY, room_key(room, &citing)));
                 }
-                rows.extend(rows_elsewhere(snapshot, &pdu, &announced)?);
+                rows.extend(rows_elsewhere(&pdu, &announced));
             }
         }
         let stays = stays.then(|| Standing::leftover(standing.depth, standing.is_rejected()).encode());
@@ -305,20 +315,34 @@ fn going(snapshot: &Snapshot, room: RoomKey, events: &[EventKey], needed: &BTree
     Ok(found)
 }
 
-/// Rows of other events that name this one.
-fn rows_elsewhere(snapshot: &Snapshot, pdu: &Pdu, announced: &[u8]) -> Result<Vec<(storage::Table, Vec<u8>)>> {
+/// Rows about an event in tables that are by event rather than by room, its bytes aside.
+pub(super) fn rows_by_event(snapshot: &Snapshot, event: EventKey) -> Result<Vec<(storage::Table, Vec<u8>)>> {
+    let mut rows = vec![(tables::EVENT_TRANSACTIONS, event.as_bytes().to_vec())];
+    for table in [tables::RELATIONS, tables::REDACTIONS] {
+        for row in snapshot.scan_prefix(table, event.as_bytes()) {
+            rows.push((table, row?.0.to_vec()));
+        }
+    }
+    Ok(rows)
+}
+
+/// Rows of other events that name this one, which was announced at `announced` (position and ordinal).
+pub(super) fn rows_elsewhere(pdu: &Pdu, announced: &[u8]) -> Vec<(storage::Table, Vec<u8>)> {
     let mut rows = Vec::new();
-    if let Some(target) = pdu.redacts().map(EventKey::of)
-        && snapshot.get(tables::REDACTIONS, target.as_bytes())?.is_some_and(|row| row == pdu.key().as_bytes()[..])
-    {
-        rows.push((tables::REDACTIONS, target.as_bytes().to_vec()));
+    if let Some(target) = pdu.redacts().map(EventKey::of) {
+        rows.push((tables::REDACTIONS, redaction::row(target, pdu.key())));
     }
     let parent = pdu.content().get("m.relates_to").and_then(|relates| relates.get("event_id")?.as_str());
     if let Some(parent) = parent {
         let key = [EventKey::of(parent).as_bytes(), announced].concat();
         rows.push((tables::RELATIONS, key));
     }
-    Ok(rows)
+    rows
+}
+
+/// Where an event was announced, as keys have it.
+pub(super) fn announced(standing: &Standing) -> Vec<u8> {
+    key::Writer::new().u64(standing.position).u16(standing.ordinal).finish()
 }
 
 fn standing(snapshot: &Snapshot, room: RoomKey, event: EventKey) -> Result<Option<Standing>> {
@@ -328,7 +352,7 @@ fn standing(snapshot: &Snapshot, room: RoomKey, event: EventKey) -> Result<Optio
     }
 }
 
-fn stored(snapshot: &Snapshot, event: EventKey) -> Result<Option<StoredEvent>> {
+pub(super) fn stored(snapshot: &Snapshot, event: EventKey) -> Result<Option<StoredEvent>> {
     match snapshot.get(tables::PDUS, event.as_bytes())? {
         None => Ok(None),
         Some(row) => StoredEvent::decode(event, row).map(Some).ok_or_else(|| damaged(tables::PDUS)),
@@ -341,7 +365,7 @@ fn parsed(snapshot: &Snapshot, event: EventKey) -> Result<Option<Pdu>> {
     Pdu::from_stored(version, stored.event_id(), stored.canonical().to_vec()).map(Some).map_err(Error::internal)
 }
 
-fn event_in(row: &[u8]) -> Result<EventKey> {
+pub(super) fn event_in(row: &[u8]) -> Result<EventKey> {
     let event = row.get(16..).and_then(|event| event.try_into().ok());
     event.map(EventKey::from_bytes).ok_or_else(|| damaged(tables::STANDING))
 }

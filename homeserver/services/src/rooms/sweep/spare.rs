@@ -1,7 +1,7 @@
 //! What a writer owes to a sweep: naming its epoch, and sparing what it needs of what is condemned.
 
 use super::purge::{GOES, STAYS};
-use super::{Epoch, STEP};
+use super::{Epoch, STEP, in_the_way};
 use crate::error::{Error, Result};
 use crate::rooms::reader::{RoomReader, room_key};
 use crate::tables;
@@ -22,6 +22,9 @@ pub(in crate::rooms) fn guard(
 ) -> Result<()> {
     let epoch = Epoch::read(&reader.snapshot, reader.room)?;
     epoch.require(batch);
+    if epoch.is_removing() {
+        return Err(in_the_way());
+    }
     if !epoch.is_condemned() {
         return Ok(());
     }
@@ -51,8 +54,7 @@ pub(in crate::rooms) fn guard(
             spared += key.len() + bytes.len();
             if spared > STEP {
                 // A whole state that went out of use a moment ago. The sweep takes it off the list by itself, or ends.
-                return Err(Error::new(503, "M_UNKNOWN", "The room's old states are being swept; try again.")
-                    .with("retry_after_ms", 1000));
+                return Err(in_the_way());
             }
         }
     }
@@ -78,6 +80,9 @@ pub(crate) fn guard_outliers<'a>(
 ) -> Result<()> {
     let epoch = Epoch::read(&reader.snapshot, reader.room)?;
     epoch.require(batch);
+    if epoch.is_removing() {
+        return Err(in_the_way());
+    }
     if !epoch.is_condemned() {
         return Ok(());
     }
@@ -101,12 +106,7 @@ fn spare_events(reader: &RoomReader, events: impl Iterator<Item = EventKey>, bat
         }
         if !reader.new_events.contains_key(&event) && !reader.snapshot.contains(tables::PDUS, event.as_bytes())? {
             // The writer found it in a cache, or in the state of an event that goes next.
-            return Err(Error::new(
-                503,
-                "M_UNKNOWN",
-                "Events that this one builds on are just being purged; try again.",
-            )
-            .with("retry_after_ms", 1000));
+            return Err(in_the_way());
         }
         let row = room_key(reader.room, event.as_bytes());
         if reader.snapshot.get(tables::CONDEMNED_EVENTS, &row)?.is_some_and(|row| row == GOES) {
