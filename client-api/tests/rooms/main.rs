@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod actions;
+mod damage;
 mod directory;
 mod filters;
 mod leaving;

@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::rooms::memberships::UserRoom;
 use crate::rooms::{Membership, RoomReader, Rooms};
+use crate::sync::{DeviceListChanges, Looking};
 use crate::tables;
 use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::tree;
@@ -30,26 +31,55 @@ pub(super) fn device_lists(
     user_id: &str,
     since: Position,
     until: Position,
-) -> Result<(Vec<String>, Vec<String>)> {
+    looking: &Looking<'_>,
+) -> Result<DeviceListChanges> {
     let own = UserKey::of(user_id);
     let mine = rooms.deps().user_rooms.peek(snapshot, own)?;
-    let joined: Vec<RoomKey> =
-        mine.iter().filter(|row| row.membership == Membership::Join).map(|row| row.room).collect();
+    let mine: Vec<&UserRoom> = mine.iter().filter(|row| !looking.without.contains_key(&row.room)).collect();
+    let joined: Vec<&UserRoom> = mine.iter().copied().filter(|row| row.membership == Membership::Join).collect();
+    let mut unreadable = BTreeSet::new();
 
     let mut changed = BTreeSet::new();
     if rooms.deps().store.untouched_since(topic()) > since {
         let updated = updated(snapshot, user_id, since, until, &mut changed)?;
-        changed.extend(sharing(rooms, snapshot, &joined, updated)?);
+        changed.extend(sharing(rooms, snapshot, &joined, updated, &mut unreadable)?);
     }
 
     let mut gone = BTreeSet::new();
-    for row in mine.iter() {
-        look_at_room(rooms, snapshot, row, since, until, user_id, &mut changed, &mut gone)?;
+    for row in mine {
+        let late = looking.since.get(&row.room).copied();
+        let seen = late.unwrap_or(since);
+        let (mut came, mut went) = (BTreeSet::new(), BTreeSet::new());
+        let look = || look_at_room(rooms, snapshot, row, seen, until, user_id, &mut came, &mut went);
+        if attempt(rooms, row, look)?.is_none() {
+            unreadable.insert(row.room);
+            continue;
+        }
+        if late.is_some() && row.membership == Membership::Join {
+            // Of those who share only this room, nothing was told while it could not be looked at.
+            let updated = updated(snapshot, user_id, seen, until, &mut came)?;
+            came.extend(sharing(rooms, snapshot, &[row], updated, &mut unreadable)?);
+        }
+        changed.extend(came);
+        gone.extend(went);
     }
     let gone: BTreeSet<String> = gone.into_iter().filter(|user| !changed.contains(user)).collect();
-    let still = if gone.is_empty() { BTreeSet::new() } else { sharing(rooms, snapshot, &joined, gone.clone())? };
-    let left = gone.into_iter().filter(|user| !still.contains(user)).collect();
-    Ok((changed.into_iter().collect(), left))
+    let still = if gone.is_empty() {
+        BTreeSet::new()
+    } else {
+        sharing(rooms, snapshot, &joined, gone.clone(), &mut unreadable)?
+    };
+    // Whoever went may share a room that cannot be read; to keep a list for too long does no harm.
+    let left = if unreadable.is_empty() && looking.without.is_empty() {
+        gone.into_iter().filter(|user| !still.contains(user)).collect()
+    } else {
+        Vec::new()
+    };
+    Ok(DeviceListChanges { changed: changed.into_iter().collect(), left, unreadable })
+}
+
+fn attempt<R>(rooms: &Rooms, row: &UserRoom, work: impl FnOnce() -> Result<R>) -> Result<Option<R>> {
+    rooms.deps().unreadable.attempt(&rooms.deps().world, row, work)
 }
 
 /// Users whose lists changed. Those about whom only this user is told, and the user, go to `certain` at once.
@@ -81,17 +111,22 @@ fn updated(
     Ok(updated)
 }
 
-/// Those of `users` who are joined to one of these rooms now.
+/// Those of `users` who are joined to one of these rooms now, as far as the rooms can be read.
 fn sharing(
     rooms: &Rooms,
     snapshot: &Snapshot,
-    joined: &[RoomKey],
+    joined: &[&UserRoom],
     users: BTreeSet<String>,
+    unreadable: &mut BTreeSet<RoomKey>,
 ) -> Result<BTreeSet<String>> {
     let mut sharing = BTreeSet::new();
     if users.len() >= MANY {
-        for room in joined {
-            for member in reader(rooms, snapshot, *room).members()? {
+        for row in joined {
+            let Some(members) = attempt(rooms, row, || reader(rooms, snapshot, row.room).members())? else {
+                unreadable.insert(row.room);
+                continue;
+            };
+            for member in members {
                 if member.membership == Membership::Join && users.contains(&member.user_id) {
                     sharing.insert(member.user_id);
                 }
@@ -100,8 +135,15 @@ fn sharing(
         return Ok(sharing);
     }
     for user_id in users {
-        if shares_one(rooms, snapshot, joined, &user_id)? {
-            sharing.insert(user_id);
+        for row in joined {
+            match attempt(rooms, row, || shares_one(rooms, snapshot, &[row.room], &user_id))? {
+                Some(false) => {}
+                Some(true) => {
+                    sharing.insert(user_id);
+                    break;
+                }
+                None => _ = unreadable.insert(row.room),
+            }
         }
     }
     Ok(sharing)

@@ -29,10 +29,10 @@ pub use signatures::SignatureUpload;
 pub use to_device::{MAX_MESSAGE_BYTES, ToDeviceMessages};
 pub use upload::KeyUpload;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::of_user::OfUser;
 use crate::rooms::Rooms;
-use crate::sync::{DeviceFeed, SyncToken};
+use crate::sync::{DeviceFeed, DeviceListChanges, LeftOut, Looking, SyncToken};
 use async_trait::async_trait;
 use federation::Client;
 use lru::LruCache;
@@ -113,7 +113,13 @@ impl Keys {
         if from >= until {
             return Ok((Vec::new(), Vec::new()));
         }
-        changes::device_lists(&self.rooms, &snapshot, user_id, from, until)
+        let rooms = Looking { since: &LeftOut::new(), without: &LeftOut::new() };
+        let DeviceListChanges { changed, left, unreadable } =
+            changes::device_lists(&self.rooms, &snapshot, user_id, from, until, &rooms)?;
+        if !unreadable.is_empty() {
+            return Err(Error::internal("members of a room of the user's cannot be read"));
+        }
+        Ok((changed, left))
     }
 
     /// Whether the user is of this server, going by the name alone.
@@ -151,8 +157,9 @@ impl DeviceFeed for Keys {
         user_id: &str,
         since: Position,
         until: Position,
-    ) -> Result<(Vec<String>, Vec<String>)> {
-        changes::device_lists(&self.rooms, snapshot, user_id, since, until)
+        rooms: &Looking<'_>,
+    ) -> Result<DeviceListChanges> {
+        changes::device_lists(&self.rooms, snapshot, user_id, since, until, rooms)
     }
 
     fn key_counts(&self, snapshot: &Snapshot, user_id: &str, device_id: &str) -> Result<Arc<str>> {

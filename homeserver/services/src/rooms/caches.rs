@@ -180,7 +180,7 @@ impl Caches {
             nodes.pop(&key);
         }
         drop(nodes);
-        self.forget_roots(room);
+        self.forget_past(room);
         self.counts.lock().pop(&room);
     }
 

@@ -30,6 +30,7 @@ pub mod server_view;
 pub mod standing;
 pub mod sweep;
 pub mod timeline;
+pub mod unreadable;
 pub mod visibility;
 pub mod writer;
 
@@ -77,6 +78,8 @@ pub struct RoomDeps {
     pub caches: Arc<Caches>,
     /// The rooms of users who sync.
     pub user_rooms: activity::UserRooms,
+    /// Rooms that could not be read of late.
+    pub unreadable: unreadable::Unreadable,
     /// Rooms that are being swept.
     sweeping: Mutex<BTreeMap<RoomKey, sweep::Progress>>,
     /// Local users' profiles.
@@ -204,6 +207,7 @@ impl Rooms {
                 server_name: server_name.to_owned(),
                 caches,
                 user_rooms: activity::UserRooms::default(),
+                unreadable: unreadable::Unreadable::default(),
                 sweeping: Mutex::default(),
                 profiles,
                 ephemeral,

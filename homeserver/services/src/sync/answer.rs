@@ -1,9 +1,9 @@
 //! One answer to a sync, computed from one snapshot.
 
 use super::room::{RoomSync, stripped_state};
-use super::{SyncRequest, SyncToken, Syncs};
+use super::{LeftOut, Looking, MAX_LEFT_OUT, SyncRequest, SyncToken, Syncs};
 use crate::accounts::account_data::{self, Item};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rooms::client_event::EventForm;
 use crate::rooms::memberships::{self, UserRoom};
 use crate::rooms::record::write_json_string;
@@ -34,6 +34,8 @@ pub(super) struct Look<'a> {
     user: UserKey,
     /// What the device has seen.
     since: Option<SyncToken>,
+    /// What it has seen of rooms that could not be shown before.
+    held: &'a LeftOut,
     /// The serial of volatile changes, noted before the snapshot was taken.
     volatile: u64,
     /// How often caches had to forget something, noted likewise.
@@ -53,6 +55,7 @@ impl<'a> Look<'a> {
         request: &'a SyncRequest,
         user: UserKey,
         since: Option<SyncToken>,
+        held: &'a LeftOut,
     ) -> Result<Self> {
         let deps = syncs.rooms.deps();
         let volatile = syncs.ephemeral.serial();
@@ -62,7 +65,7 @@ impl<'a> Look<'a> {
         let rooms = deps.user_rooms.of(&snapshot, epoch, user)?;
         let ignored = syncs.ignored.get(&snapshot, user, &user, |_| Ok(Arc::new(ignored_users(&snapshot, user)?)))?;
         let own_news = since.map(|_| deps.store.untouched_since(user_topic(user)));
-        Ok(Self { syncs, request, user, since, volatile, changes, snapshot, rooms, ignored, own_news })
+        Ok(Self { syncs, request, user, since, held, volatile, changes, snapshot, rooms, ignored, own_news })
     }
 
     fn deps(&self) -> &RoomDeps {
@@ -74,8 +77,19 @@ impl<'a> Look<'a> {
         self.snapshot.position()
     }
 
-    /// What has happened since.
+    /// What has happened since, in all rooms that can be read.
     pub(super) fn answer(&self) -> Result<Answer> {
+        let mut left_out = LeftOut::new();
+        loop {
+            if let Some(answer) = self.answer_without(&mut left_out)? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// What has happened since, but for the rooms in `left_out`, to which it adds those that cannot be read. `None` where one of them was
+    /// found only when the answer told of it already: then it is to be made anew.
+    fn answer_without(&self, left_out: &mut LeftOut) -> Result<Option<Answer>> {
         let Self { syncs, request, user, since, volatile, snapshot, .. } = self;
         let (deps, since, until) = (self.deps(), *since, self.until());
         let data = match since {
@@ -109,8 +123,10 @@ impl<'a> Look<'a> {
         let expected = if since.is_none() { self.rooms.len() * EXPECTED_ROOM_BYTES } else { 0 };
         let mut json = Vec::with_capacity(2048 + expected.min(MOST_EXPECTED_BYTES));
         json.extend_from_slice(b"{\"next_batch\":");
-        write_json_string(&mut json, &next.encode(deps.store.incarnation()));
-        let mut is_empty = !self.write_rooms(&mut json, &mut by_room)?;
+        let token_at = json.len();
+        write_json_string(&mut json, &next.encode(deps.store.incarnation(), &LeftOut::new()));
+        let token_at = token_at..json.len();
+        let mut is_empty = !self.write_rooms(&mut json, &mut by_room, left_out)?;
         let wanted = |item: &&Item| request.filter.account_data.allows_type(&item.kind);
         if global.iter().any(|item| wanted(&item)) {
             is_empty = false;
@@ -124,8 +140,20 @@ impl<'a> Look<'a> {
         }
         let (changed, left) = match since {
             None => (Vec::new(), Vec::new()),
-            Some(since) => syncs.devices.device_lists(snapshot, &request.user_id, since.position, until)?,
+            Some(since) => {
+                let looking = Looking { since: self.held, without: left_out };
+                let lists = syncs.devices.device_lists(snapshot, &request.user_id, since.position, until, &looking)?;
+                if !lists.unreadable.is_empty() {
+                    let rooms = self.rooms.iter().filter(|row| lists.unreadable.contains(&row.room));
+                    left_out.extend(rooms.map(|row| (row.room, self.seen(row))));
+                    return Ok(None);
+                }
+                (lists.changed, lists.left)
+            }
         };
+        if left_out.len() > MAX_LEFT_OUT {
+            return Err(Error::internal(format!("more than {MAX_LEFT_OUT} rooms of a user cannot be read")));
+        }
         if !changed.is_empty() || !left.is_empty() {
             is_empty = false;
             let _ = write!(json, ",\"device_lists\":{}", json!({ "changed": changed, "left": left }));
@@ -133,7 +161,12 @@ impl<'a> Look<'a> {
         json.push(b',');
         json.extend_from_slice(syncs.devices.key_counts(snapshot, &request.user_id, &request.device_id)?.as_bytes());
         json.push(b'}');
-        Ok(Answer { json, is_empty: is_empty && since.is_some() })
+        if !left_out.is_empty() {
+            let mut token = Vec::new();
+            write_json_string(&mut token, &next.encode(deps.store.incarnation(), left_out));
+            json.splice(token_at, token);
+        }
+        Ok(Some(Answer { json, is_empty: is_empty && since.is_some() }))
     }
 
     /// Whether anything of the user's own (account data, to-device messages, memberships) may have changed after `position`.
@@ -141,8 +174,31 @@ impl<'a> Look<'a> {
         self.own_news.is_none_or(|last| last > position)
     }
 
-    /// Appends `,"rooms":{…}`, if there is anything to tell of any; gives whether there is. `data` holds the account data of rooms.
-    fn write_rooms(&self, json: &mut Vec<u8>, data: &mut BTreeMap<String, Vec<Item>>) -> Result<bool> {
+    /// Up to where the device has seen a room; 0 for nothing.
+    fn seen(&self, row: &UserRoom) -> Position {
+        self.since_in(row).map_or(0, |since| since.position)
+    }
+
+    /// What the device has seen of a room, whether the user was joined to it or not.
+    fn since_in(&self, row: &UserRoom) -> Option<SyncToken> {
+        match self.held.get(&row.room) {
+            None => self.since,
+            Some(0) => None,
+            Some(seen) => {
+                self.since.map(|since| SyncToken { position: since.position.min(*seen), volatile: 0, ..since })
+            }
+        }
+    }
+
+    /// Appends `,"rooms":{…}`, if there is anything to tell of any; gives whether there is. `data` holds the account data of rooms. Rooms in
+    /// `left_out` are passed over, and those that cannot be read added to it.
+    fn write_rooms(
+        &self,
+        json: &mut Vec<u8>,
+        data: &mut BTreeMap<String, Vec<Item>>,
+        left_out: &mut LeftOut,
+    ) -> Result<bool> {
+        let deps = self.deps();
         let lists: [(&str, &[Membership]); 4] = [
             ("join", &[Membership::Join]),
             ("invite", &[Membership::Invite]),
@@ -153,7 +209,7 @@ impl<'a> Look<'a> {
         for (name, memberships) in lists {
             let mut first = true;
             for row in self.rooms.iter().filter(|row| memberships.contains(&row.membership)) {
-                if !self.request.filter.room.wants(&row.room_id) {
+                if !self.request.filter.room.wants(&row.room_id) || left_out.contains_key(&row.room) {
                     continue;
                 }
                 let start = json.len();
@@ -166,10 +222,13 @@ impl<'a> Look<'a> {
                 }
                 write_json_string(json, &row.room_id);
                 json.push(b':');
-                if self.write_room(json, row, data)? {
-                    (first, any) = (false, true);
-                } else {
-                    json.truncate(start);
+                match deps.unreadable.attempt(&deps.world, row, || self.write_room(json, row, data))? {
+                    Some(true) => (first, any) = (false, true),
+                    Some(false) => json.truncate(start),
+                    None => {
+                        json.truncate(start);
+                        left_out.insert(row.room, self.seen(row));
+                    }
                 }
             }
             if !first {
@@ -191,6 +250,9 @@ impl<'a> Look<'a> {
                 let known = self.known(&reader, row)?;
                 let own = data.remove(&row.room_id).unwrap_or_default();
                 let own = match known {
+                    _ if self.held.contains_key(&row.room) => {
+                        account_data::of_room(&self.snapshot, self.user, row.room)?
+                    }
                     None if self.since.is_some() => account_data::of_room(&self.snapshot, self.user, row.room)?,
                     _ => own,
                 };
@@ -204,7 +266,7 @@ impl<'a> Look<'a> {
     /// What the client has seen of a room: nothing, if the user was not joined to it then. Their row does not say that, as it may have
     /// changed again since they joined.
     fn known(&self, reader: &RoomReader, row: &UserRoom) -> Result<Option<SyncToken>> {
-        let Some(since) = self.since else { return Ok(None) };
+        let Some(since) = self.since_in(row) else { return Ok(None) };
         if row.position <= since.position {
             return Ok(Some(since));
         }
@@ -309,14 +371,16 @@ impl<'a> Look<'a> {
     }
 
     fn left(&self, json: &mut Vec<u8>, reader: &RoomReader, row: &UserRoom) -> Result<bool> {
+        let seen = self.since_in(row);
         let wanted = match self.since {
-            Some(since) => row.position > since.position,
+            Some(_) => seen.is_none_or(|seen| row.position > seen.position),
             None => self.request.filter.room.include_leave,
         };
         if !wanted || memberships::is_forgotten(reader.snapshot(), self.user, row.room)? {
             return Ok(false);
         }
-        if row.event.is_none() {
+        // Of a room that was deleted here since, this is all there is to tell, too.
+        if row.event.is_none() || reader.head()?.is_none() {
             json.extend_from_slice(b"{\"timeline\":{\"events\":[],\"limited\":false},\"state\":{\"events\":[]}}");
             return Ok(true);
         }
@@ -324,12 +388,12 @@ impl<'a> Look<'a> {
         let viewer = Viewer::new(reader, &self.request.user_id)?;
         json.push(b'{');
         match viewer.ended().map(End::position) {
-            Some(ended) if self.since.is_none_or(|since| since.position < ended) => {
+            Some(ended) if seen.is_none_or(|seen| seen.position < ended) => {
                 self.room(reader, row, self.known(reader, row)?.map(|known| known.position), ended)
                     .write(json, &viewer)?;
             }
             _ => self
-                .room(reader, row, self.since.map(|since| since.position), row.position)
+                .room(reader, row, seen.map(|seen| seen.position), row.position)
                 .write_only_own_end(json, &viewer)?,
         }
         json.push(b'}');
@@ -337,7 +401,7 @@ impl<'a> Look<'a> {
     }
 
     fn invited(&self, json: &mut Vec<u8>, reader: &RoomReader, row: &UserRoom) -> Result<bool> {
-        if self.since.is_some_and(|since| row.position <= since.position) {
+        if self.since_in(row).is_some_and(|since| row.position <= since.position) {
             return Ok(false);
         }
         if !self.ignored.is_empty()

@@ -10,7 +10,7 @@ mod token;
 
 pub(crate) use answer::ignored_users;
 pub use room::{RoomSync, STRIPPED_TYPES, stripped_state};
-pub use token::SyncToken;
+pub use token::{LeftOut, MAX_LEFT_OUT, SyncToken};
 
 use crate::accounts::filters::SyncFilter;
 use crate::ephemeral::Ephemeral;
@@ -21,8 +21,8 @@ use crate::rooms::{self, Membership, Rooms};
 use answer::{Answer, Look};
 use async_trait::async_trait;
 use bytes::Bytes;
-use state_res::ids::UserKey;
-use std::collections::{BTreeMap, HashSet};
+use state_res::ids::{RoomKey, UserKey};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{Position, Snapshot, Topic};
@@ -77,11 +77,32 @@ pub trait DeviceFeed: Send + Sync {
         user_id: &str,
         since: Position,
         until: Position,
-    ) -> Result<(Vec<String>, Vec<String>)>;
+        rooms: &Looking<'_>,
+    ) -> Result<DeviceListChanges>;
 
     /// One-time keys left by algorithm, and algorithms with an unused fallback key: `"device_one_time_keys_count":{…},
     /// "device_unused_fallback_key_types":[…]`, without braces around them.
     fn key_counts(&self, snapshot: &Snapshot, user_id: &str, device_id: &str) -> Result<Arc<str>>;
+}
+
+/// Rooms that are looked at otherwise than the rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Looking<'a> {
+    /// Since when a room is to be looked at, where that is earlier.
+    pub since: &'a LeftOut,
+    /// Not at these.
+    pub without: &'a LeftOut,
+}
+
+/// What a client that keeps other users' device lists has to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceListChanges {
+    /// Users whose lists it has to ask for again.
+    pub changed: Vec<String>,
+    /// Users whose lists it can forget.
+    pub left: Vec<String>,
+    /// Rooms that could not be looked at.
+    pub unreadable: BTreeSet<RoomKey>,
 }
 
 /// Counts of what a user has not read in a room.
@@ -139,8 +160,10 @@ impl Syncs {
         let world = &self.rooms.deps().world;
         let since = match request.since.as_deref() {
             None | Some("") => None,
-            Some(text) => SyncToken::decode(text, store.incarnation())?,
+            Some(text) => SyncToken::decode_whole(text, store.incarnation())?,
         };
+        let (since, left_out) = since.unzip();
+        let left_out = left_out.unwrap_or_default();
         // A token from before a crash that lost logged positions lies ahead of the log: nothing it saw is missing, so it counts as now.
         let since = since.map(|token| SyncToken {
             position: token.position.min(store.position()),
@@ -154,16 +177,16 @@ impl Syncs {
         let deadline = world.monotonic() + request.timeout.min(MAX_TIMEOUT);
         let wait = since.is_some() && !request.full_state && !request.timeout.is_zero();
         if !wait {
-            return self.answer(request, user, since).map(|answer| answer.json);
+            return self.answer(request, user, since, &left_out).map(|answer| answer.json);
         }
         loop {
             let mut changes = store.subscribe(&self.topics(user)?);
             // Most long polls come back right after the last answer, and there is nothing to look for: what comes later wakes.
-            let mut nothing_new = self.nothing_new(since, changes.untouched_since());
+            let mut nothing_new = left_out.is_empty() && self.nothing_new(since, changes.untouched_since());
             // Subscribed to the rooms as they were a moment ago; a change of rooms wakes by the user's own topic.
             loop {
                 if !std::mem::take(&mut nothing_new) {
-                    let answer = self.answer(request, user, since)?;
+                    let answer = self.answer(request, user, since, &left_out)?;
                     if !answer.is_empty || world.monotonic() >= deadline {
                         return Ok(answer.json);
                     }
@@ -176,7 +199,7 @@ impl Syncs {
                 };
                 if !woken {
                     // One last look, so that the token is as fresh as can be.
-                    return self.answer(request, user, since).map(|answer| answer.json);
+                    return self.answer(request, user, since, &left_out).map(|answer| answer.json);
                 }
                 if self.rooms_changed(user, since)? {
                     break;
@@ -213,7 +236,13 @@ impl Syncs {
         Ok(topics)
     }
 
-    fn answer(&self, request: &SyncRequest, user: UserKey, since: Option<SyncToken>) -> Result<Answer> {
-        Look::new(self, request, user, since)?.answer()
+    fn answer(
+        &self,
+        request: &SyncRequest,
+        user: UserKey,
+        since: Option<SyncToken>,
+        left_out: &LeftOut,
+    ) -> Result<Answer> {
+        Look::new(self, request, user, since, left_out)?.answer()
     }
 }

@@ -91,9 +91,11 @@ impl Rooms {
             batch.require_version(tables::HEAD, room.as_bytes(), Version::of(&head));
             batch.delete(tables::HEAD, room.as_bytes());
             batch.delete(tables::DIRECTORY, room.as_bytes());
+            batch.topic(crate::rooms::topic(room));
             match self.deps.store.commit(batch).await {
                 Outcome::Committed(_) => {
                     *queue = None;
+                    self.deps.caches.forget_past(room);
                     return Ok(self.removal(room, next, step, alone));
                 }
                 Outcome::Conflict(_) => {}
