@@ -43,7 +43,9 @@ pub(crate) fn world(loaded: &Loaded) -> anyhow::Result<World> {
 /// # Errors
 /// If it cannot be opened; another process that has it open is named as the reason.
 pub(crate) fn store(loaded: &Loaded, data_dir: &DataDir, world: &World) -> anyhow::Result<Store> {
-    let options = Options { sync: loaded.settings.storage.sync, ..Options::default() };
+    let settings = &loaded.settings.storage;
+    let block_cache_bytes = usize::try_from(settings.cache_mib.saturating_mul(1024 * 1024)).unwrap_or(usize::MAX);
+    let options = Options { sync: settings.sync, block_cache_bytes, ..Options::default() };
     let path = data_dir.store();
     match Store::open_rocksdb(&path, &services::tables::SCHEMA, world.clone(), options) {
         Ok(store) => Ok(store),

@@ -11,11 +11,30 @@ use sha2::{Digest, Sha256};
 /// The longest user id, room id, event id, event type and state key, in bytes (client-server API, "Size limits").
 pub const MAX_ID_BYTES: usize = 255;
 
+/// The order of the bytes, compared as one number: maps by key are what resolving a state spends most on.
+macro_rules! ordered_by_bytes {
+    ($name:ident) => {
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+    };
+}
+
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident, $tag:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name([u8; 16]);
+
+        ordered_by_bytes!($name);
 
         impl $name {
             /// The key of this identifier: the first 128 bits of SHA-256 over a byte for the kind and the text.
@@ -68,8 +87,10 @@ key! {
 /// The key of a pair (event type, state key): a place in a room's state.
 ///
 /// The first four bytes depend on the type alone, so that all places of one type are neighbours.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StateKeyId([u8; 16]);
+
+ordered_by_bytes!(StateKeyId);
 
 /// How many leading bytes of a [`StateKeyId`] depend on the event type alone.
 pub const TYPE_PREFIX_BYTES: usize = 4;

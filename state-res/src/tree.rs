@@ -122,6 +122,14 @@ pub trait Nodes {
     /// # Errors
     /// Whatever kept the store from answering.
     fn node(&self, hash: &NodeHash) -> Result<Option<Self::Bytes>, Self::Error>;
+
+    /// [`Nodes::node`] of several, in their order. A store that reads many rows at once for less says so here.
+    ///
+    /// # Errors
+    /// Whatever kept the store from answering.
+    fn nodes(&self, hashes: &[NodeHash]) -> Result<Vec<Option<Self::Bytes>>, Self::Error> {
+        hashes.iter().map(|hash| self.node(hash)).collect()
+    }
 }
 
 impl<N: Nodes + ?Sized> Nodes for &N {
@@ -130,6 +138,10 @@ impl<N: Nodes + ?Sized> Nodes for &N {
 
     fn node(&self, hash: &NodeHash) -> Result<Option<Self::Bytes>, Self::Error> {
         (**self).node(hash)
+    }
+
+    fn nodes(&self, hashes: &[NodeHash]) -> Result<Vec<Option<Self::Bytes>>, Self::Error> {
+        (**self).nodes(hashes)
     }
 }
 

@@ -210,6 +210,9 @@ sections! {
         /// Whether what was acknowledged survives a loss of power. Without it the last moments may be lost then (not if
         /// the program alone dies).
         sync: bool = true, "true";
+        /// How much memory may hold what was read from the database, in MiB. It fills with use; more makes a server
+        /// with large rooms answer faster.
+        cache_mib: u64 = 64, "64";
     }
 
     /// What is logged, to standard error.

@@ -6,7 +6,7 @@ pub struct Options {
     /// Whether a commit of [`Class::Synced`](crate::Class::Synced) waits until the log is on disk. Without it, a loss of power
     /// can lose what was acknowledged in the last moments; positions that were lost are not used again.
     pub sync: bool,
-    /// Bytes of the cache of uncompressed blocks that all tables share.
+    /// Bytes of the cache of uncompressed blocks that all tables share, which fills as they are read.
     pub block_cache_bytes: usize,
     /// Bytes of the write buffers of all tables together.
     pub write_buffer_bytes: usize,
@@ -25,7 +25,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             sync: true,
-            block_cache_bytes: 16 * 1024 * 1024,
+            block_cache_bytes: 64 * 1024 * 1024,
             write_buffer_bytes: 8 * 1024 * 1024,
             log_retention: 256 * 1024,
             readers: 4,

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{ResolveError, Room, conflicts::Conflicts, graph::Graph, states::States};
+use super::{
+    ResolveError, Room,
+    conflicts::Conflicts,
+    graph::{FIRST_PAGE, Graph},
+    states::States,
+};
 use crate::ids::EventKey;
 
 /// In whose auth chains an event is.
@@ -53,9 +58,7 @@ enum Page {
     After(EventKey),
 }
 
-/// How many citing events are read at first, most often more than enough to find one that all states have.
-const FIRST_PAGE: usize = 4;
-/// How many are read at a time where those did not suffice.
+/// How many citing events are read at a time where the first page did not suffice.
 const NEXT_PAGES: usize = 64;
 
 impl<'a> Above<'a> {
@@ -104,16 +107,17 @@ impl<'a> Above<'a> {
                 continue;
             }
             if let Some(page) = visit.next_page {
-                let (after, size) = match page {
-                    Page::First => (None, FIRST_PAGE),
-                    Page::After(event) => (Some(event), NEXT_PAGES),
+                let (citing, size) = match page {
+                    Page::First => (graph.first_citing(visit.event)?.map(|page| page.to_vec()), FIRST_PAGE),
+                    Page::After(event) => (graph.citing_after(visit.event, event, NEXT_PAGES)?, NEXT_PAGES),
                 };
-                let Some(citing) = graph.citing(visit.event, after, size)? else { return Ok(false) };
+                let Some(citing) = citing else { return Ok(false) };
                 if citing.len() >= self.budget {
                     return Ok(false);
                 }
                 self.budget -= citing.len() + 1;
                 visit.next_page = citing.last().filter(|_| citing.len() == size).map(|last| Page::After(*last));
+                graph.read_links(citing.iter().copied())?;
                 for event in &citing {
                     if self.known.get(event) == Some(&Chains::Agreed) || self.is_agreed(graph, *event)? {
                         self.all_agreed(&open);

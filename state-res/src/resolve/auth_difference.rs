@@ -49,6 +49,9 @@ fn by_index<R: Room>(
     let mut difference = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut stack: Vec<EventKey> = conflicts.events().into_iter().collect();
+    if !read_ahead(&stack, graph)? {
+        return Ok(None);
+    }
     while let Some(event) = stack.pop() {
         for cited in &graph.links(event)?.auth_events {
             if !seen.insert(*cited) {
@@ -65,6 +68,24 @@ fn by_index<R: Room>(
         }
     }
     Ok(Some(difference))
+}
+
+/// Reads what the walk and the searches want to know first, in three strokes: what the conflicted events cite, what else
+/// cites that, and where it all belongs. Gives whether there is an index.
+fn read_ahead<R: Room>(conflicted: &[EventKey], graph: &mut Graph<'_, R>) -> Result<bool, ResolveError<R::Failure>> {
+    graph.read_links(conflicted.iter().copied())?;
+    let mut around = BTreeSet::new();
+    for event in conflicted {
+        around.extend(graph.links(*event)?.auth_events.iter().copied());
+    }
+    if !graph.read_citing(around.iter().copied())? {
+        return Ok(false);
+    }
+    for cited in around.clone() {
+        around.extend(graph.first_citing(cited)?.iter().flat_map(|page| page.iter()));
+    }
+    graph.read_links(around)?;
+    Ok(true)
 }
 
 /// The same by walking the chains of all conflicted events, and as much of U as it takes to meet all of it that is in them.

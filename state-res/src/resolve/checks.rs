@@ -49,6 +49,7 @@ impl<'a> Partial<'a> {
         graph: &mut Graph<'_, R>,
         events: &[EventKey],
     ) -> Result<(), ResolveError<R::Failure>> {
+        self.read_ahead(graph, events)?;
         for key in events {
             let event = graph.event(*key)?;
             let place = place(&event)?;
@@ -58,6 +59,30 @@ impl<'a> Partial<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Reads together what will most likely be needed one after the other: the events that no state disputes, or those cited.
+    fn read_ahead<R: Room>(
+        &self,
+        graph: &mut Graph<'_, R>,
+        events: &[EventKey],
+    ) -> Result<(), ResolveError<R::Failure>> {
+        graph.read_events(events.iter().copied())?;
+        let mut needed = Vec::new();
+        for key in events {
+            if !self.with_unconflicted {
+                needed.extend(graph.links(*key)?.auth_events.iter().copied());
+                continue;
+            }
+            let event = graph.event(*key)?;
+            for (event_type, state_key) in auth::state_needed(&event) {
+                needed.extend(self.get(graph, StateKeyId::of(event_type, state_key))?);
+            }
+        }
+        if !self.with_unconflicted {
+            graph.read_links(needed.iter().copied())?;
+        }
+        graph.read_events(needed)
     }
 
     /// What the rules need to know for an event: from this state, and what it lacks from the event's auth events, unless

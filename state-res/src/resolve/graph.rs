@@ -9,20 +9,81 @@ use crate::{
     tree,
 };
 
-/// A cache over a room for the time of one resolution.
+/// How many citing events are read at first, most often all there are, or more than enough.
+pub(super) const FIRST_PAGE: usize = 4;
+
+/// A cache over a room for the time of one resolution. What will be asked for is best read together beforehand
+/// ([`Self::read_events`], [`Self::read_links`], [`Self::read_citing`]).
 pub(super) struct Graph<'a, R: Room> {
     room: &'a R,
     events: BTreeMap<EventKey, Pdu>,
+    rejected: BTreeMap<EventKey, bool>,
     links: BTreeMap<EventKey, Rc<Links>>,
+    /// The first [`FIRST_PAGE`] events that cite another.
+    citing: BTreeMap<EventKey, Rc<[EventKey]>>,
+    /// Entries of the state that was asked about last.
+    entries: (tree::Root, BTreeMap<StateKeyId, Option<EventKey>>),
 }
 
 impl<'a, R: Room> Graph<'a, R> {
     pub(super) fn new(room: &'a R) -> Self {
-        Graph { room, events: BTreeMap::new(), links: BTreeMap::new() }
+        Graph {
+            room,
+            events: BTreeMap::new(),
+            rejected: BTreeMap::new(),
+            links: BTreeMap::new(),
+            citing: BTreeMap::new(),
+            entries: (tree::Root::EMPTY, BTreeMap::new()),
+        }
     }
 
     pub(super) fn room(&self) -> &'a R {
         self.room
+    }
+
+    /// Reads those of these events that are there and have not been read.
+    pub(super) fn read_events(
+        &mut self,
+        keys: impl IntoIterator<Item = EventKey>,
+    ) -> Result<(), ResolveError<R::Failure>> {
+        let wanted = unread(keys, &self.events);
+        let read = self.room.events(&wanted).map_err(ResolveError::Fetch)?;
+        self.events.extend(wanted.into_iter().zip(read).filter_map(|(key, event)| Some((key, event?))));
+        Ok(())
+    }
+
+    /// Reads the places in the graph of those of these events that are there and whose places have not been read.
+    pub(super) fn read_links(
+        &mut self,
+        keys: impl IntoIterator<Item = EventKey>,
+    ) -> Result<(), ResolveError<R::Failure>> {
+        let wanted = unread(keys, &self.links);
+        let read = self.room.all_links(&wanted).map_err(ResolveError::Fetch)?;
+        self.links.extend(wanted.into_iter().zip(read).filter_map(|(key, links)| Some((key, Rc::new(links?)))));
+        Ok(())
+    }
+
+    /// Reads the first pages of what cites these events, as far as they have not been read. Gives whether there is an index.
+    pub(super) fn read_citing(
+        &mut self,
+        keys: impl IntoIterator<Item = EventKey>,
+    ) -> Result<bool, ResolveError<R::Failure>> {
+        let wanted = unread(keys, &self.citing);
+        let Some(read) = self.room.all_citing(&wanted, FIRST_PAGE).map_err(ResolveError::Fetch)? else {
+            return Ok(false);
+        };
+        self.citing.extend(wanted.into_iter().zip(read.into_iter().map(Rc::from)));
+        Ok(true)
+    }
+
+    /// Whether an event's place in the graph has been read.
+    pub(super) fn knows_links(&self, key: EventKey) -> bool {
+        self.links.contains_key(&key)
+    }
+
+    /// Whether the first page of what cites an event has been read.
+    pub(super) fn knows_citing(&self, key: EventKey) -> bool {
+        self.citing.contains_key(&key)
     }
 
     /// An event.
@@ -43,8 +104,13 @@ impl<'a, R: Room> Graph<'a, R> {
     }
 
     /// Whether an event was rejected.
-    pub(super) fn is_rejected(&self, key: EventKey) -> Result<bool, ResolveError<R::Failure>> {
-        self.room.is_rejected(key).map_err(ResolveError::Fetch)
+    pub(super) fn is_rejected(&mut self, key: EventKey) -> Result<bool, ResolveError<R::Failure>> {
+        if let Some(rejected) = self.rejected.get(&key) {
+            return Ok(*rejected);
+        }
+        let rejected = self.room.is_rejected(key).map_err(ResolveError::Fetch)?;
+        self.rejected.insert(key, rejected);
+        Ok(rejected)
     }
 
     /// An event's place in the graph.
@@ -58,14 +124,23 @@ impl<'a, R: Room> Graph<'a, R> {
         Ok(links)
     }
 
-    /// A page of the state events that cite this one; `None` without an index.
-    pub(super) fn citing(
+    /// The first page of the state events that cite this one, the last if it has fewer than [`FIRST_PAGE`]; `None` without an
+    /// index.
+    pub(super) fn first_citing(&mut self, key: EventKey) -> Result<Option<Rc<[EventKey]>>, ResolveError<R::Failure>> {
+        if !self.citing.contains_key(&key) && !self.read_citing([key])? {
+            return Ok(None);
+        }
+        Ok(self.citing.get(&key).cloned())
+    }
+
+    /// A page of the state events that cite this one, after one of them; `None` without an index.
+    pub(super) fn citing_after(
         &self,
         key: EventKey,
-        after: Option<EventKey>,
+        after: EventKey,
         limit: usize,
     ) -> Result<Option<Vec<EventKey>>, ResolveError<R::Failure>> {
-        self.room.citing(key, after, limit).map_err(ResolveError::Fetch)
+        self.room.citing(key, Some(after), limit).map_err(ResolveError::Fetch)
     }
 
     /// The event that an event's `auth_events` have for this place.
@@ -114,8 +189,24 @@ impl<'a, R: Room> Graph<'a, R> {
         root: tree::Root,
         key: StateKeyId,
     ) -> Result<Option<EventKey>, ResolveError<R::Failure>> {
-        Ok(tree::get(self.room, root, key)?)
+        if self.entries.0 != root {
+            self.entries = (root, BTreeMap::new());
+        }
+        if let Some(known) = self.entries.1.get(&key) {
+            return Ok(*known);
+        }
+        let event = tree::get(self.room, root, key)?;
+        self.entries.1.insert(key, event);
+        Ok(event)
     }
+}
+
+/// Those of the keys that are not known, each once, in order.
+fn unread<V>(keys: impl IntoIterator<Item = EventKey>, known: &BTreeMap<EventKey, V>) -> Vec<EventKey> {
+    let mut unread: Vec<EventKey> = keys.into_iter().filter(|key| !known.contains_key(key)).collect();
+    unread.sort_unstable();
+    unread.dedup();
+    unread
 }
 
 /// Where in a state an event belongs.

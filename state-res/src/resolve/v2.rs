@@ -90,7 +90,9 @@ pub(super) fn sets<R: Room>(
     };
     let mut sets = Sets { conflicted, auth_difference, subgraph, power_events: BTreeSet::new() };
     let mut others = BTreeSet::new();
-    for key in sets.full() {
+    let full = sets.full();
+    graph.read_events(full.iter().copied())?;
+    for key in full {
         let is_power_event = is_power_event(&graph.event(key)?);
         if is_power_event {
             sets.power_events.insert(key)

@@ -229,7 +229,21 @@ impl Node {
         hash: NodeHash,
         expected: &Prefix,
     ) -> Result<Self, TreeError<N::Error>> {
-        let bytes = nodes.node(&hash).map_err(TreeError::Fetch)?.ok_or(TreeError::Missing(hash))?;
+        Node::read(hash, nodes.node(&hash).map_err(TreeError::Fetch)?, expected)
+    }
+
+    /// Reads several nodes, each with what its keys begin with; in their order.
+    pub(super) fn load_all<N: Nodes + ?Sized>(
+        nodes: &N,
+        wanted: &[(NodeHash, Prefix)],
+    ) -> Result<Vec<Self>, TreeError<N::Error>> {
+        let hashes: Vec<NodeHash> = wanted.iter().map(|(hash, _)| *hash).collect();
+        let read = nodes.nodes(&hashes).map_err(TreeError::Fetch)?;
+        wanted.iter().zip(read).map(|((hash, expected), bytes)| Node::read(*hash, bytes, expected)).collect()
+    }
+
+    fn read<B: AsRef<[u8]>, E>(hash: NodeHash, bytes: Option<B>, expected: &Prefix) -> Result<Self, TreeError<E>> {
+        let bytes = bytes.ok_or(TreeError::Missing(hash))?;
         let node = Node::decode(bytes.as_ref()).ok_or(TreeError::Corrupt(hash))?;
         // This also bounds every walk: each step down has a longer prefix than the one before.
         let in_place = match &node {

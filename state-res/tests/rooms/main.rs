@@ -23,6 +23,7 @@ mod proposals;
 mod resolve_edges;
 mod resolve_oracle;
 mod ruma;
+mod ruma_event;
 mod selection;
 mod server;
 mod support;

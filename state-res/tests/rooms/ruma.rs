@@ -1,4 +1,4 @@
-//! Our events as `ruma-state-res` wants them. It is an oracle for room versions 2 to 12; nothing but tests uses it.
+//! `ruma-state-res` on our events. It is an oracle for room versions 2 to 12; nothing but tests uses it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -6,95 +6,14 @@ use std::{
 };
 
 use ruma_common::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId,
+    EventId, OwnedEventId, RoomVersionId,
     room_version_rules::{AuthorizationRules, RoomVersionRules},
 };
-use ruma_events::{StateEventType, TimelineEventType};
-use ruma_state_res::{Event, StateMap, utils::event_id_set::EventIdSet};
-use serde_json::value::RawValue;
+use ruma_events::StateEventType;
+use ruma_state_res::{StateMap, utils::event_id_set::EventIdSet};
 use state_res::{pdu::Pdu, room_version::RoomVersion};
 
-/// An event with its strings parsed.
-pub struct RumaEvent {
-    event_id: OwnedEventId,
-    room_id: Option<OwnedRoomId>,
-    sender: OwnedUserId,
-    ts: MilliSecondsSinceUnixEpoch,
-    event_type: TimelineEventType,
-    content: Box<RawValue>,
-    state_key: Option<String>,
-    prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
-    redacts: Option<OwnedEventId>,
-    rejected: bool,
-}
-
-impl RumaEvent {
-    pub fn new(event: &Pdu, rejected: bool) -> Arc<Self> {
-        let id = |id: &str| <OwnedEventId>::try_from(id).unwrap();
-        Arc::new(RumaEvent {
-            event_id: id(event.event_id()),
-            room_id: event.has_room_id().then(|| event.room_id().try_into().unwrap()),
-            sender: event.sender().try_into().unwrap(),
-            ts: MilliSecondsSinceUnixEpoch(event.origin_server_ts().try_into().unwrap()),
-            event_type: event.event_type().into(),
-            content: RawValue::from_string(String::from_utf8(event.content_json().to_vec()).unwrap()).unwrap(),
-            state_key: event.state_key().map(str::to_owned),
-            prev_events: event.prev_events().iter().map(|event| id(event)).collect(),
-            auth_events: event.auth_events().iter().map(|event| id(event)).collect(),
-            redacts: event.redacts().map(id),
-            rejected,
-        })
-    }
-}
-
-impl Event for RumaEvent {
-    type Id = OwnedEventId;
-
-    fn event_id(&self) -> &OwnedEventId {
-        &self.event_id
-    }
-
-    fn room_id(&self) -> Option<&RoomId> {
-        self.room_id.as_deref()
-    }
-
-    fn sender(&self) -> &UserId {
-        &self.sender
-    }
-
-    fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
-        self.ts
-    }
-
-    fn event_type(&self) -> &TimelineEventType {
-        &self.event_type
-    }
-
-    fn content(&self) -> &RawValue {
-        &self.content
-    }
-
-    fn state_key(&self) -> Option<&str> {
-        self.state_key.as_deref()
-    }
-
-    fn prev_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.prev_events.iter())
-    }
-
-    fn auth_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.auth_events.iter())
-    }
-
-    fn redacts(&self) -> Option<&OwnedEventId> {
-        self.redacts.as_ref()
-    }
-
-    fn rejected(&self) -> bool {
-        self.rejected
-    }
-}
+use crate::ruma_event::RumaEvent;
 
 pub fn version_rules(version: RoomVersion) -> RoomVersionRules {
     RoomVersionId::try_from(version.as_str()).unwrap().rules().unwrap()

@@ -20,6 +20,8 @@
 
 mod ours;
 mod room;
+#[path = "../../../../state-res/tests/rooms/ruma_event.rs"]
+mod ruma_event;
 mod theirs;
 
 use net::{RealOptions, World};

@@ -1,15 +1,14 @@
 //! `ruma-state-res`, with everything it may ask for in memory.
 
 use super::room::{Case, Room, State};
+use crate::ruma_event::RumaEvent;
 use crate::timed;
 use ruma_common::room_version_rules::RoomVersionRules;
-use ruma_common::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
-use ruma_events::{StateEventType, TimelineEventType};
+use ruma_common::{OwnedEventId, RoomVersionId};
+use ruma_events::StateEventType;
+use ruma_state_res::StateMap;
 use ruma_state_res::utils::event_id_set::EventIdSet;
-use ruma_state_res::{Event, StateMap};
-use serde_json::value::RawValue;
 use state_res::ids::{EventKey, StateKeyId};
-use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::tree::{self, MemoryNodes, Root};
 use std::collections::HashMap;
@@ -19,7 +18,7 @@ use std::time::Duration;
 /// All events of a room, as ruma wants them.
 pub(crate) struct Known {
     by_number: Vec<OwnedEventId>,
-    events: HashMap<OwnedEventId, Arc<Parsed>>,
+    events: HashMap<OwnedEventId, Arc<RumaEvent>>,
 }
 
 /// What resolving once took, and gave.
@@ -31,7 +30,7 @@ pub(crate) struct Resolved {
 
 impl Known {
     pub(crate) fn new(room: &Room) -> Self {
-        let events: Vec<Arc<Parsed>> = room.events.iter().map(|event| Arc::new(Parsed::new(event))).collect();
+        let events: Vec<Arc<RumaEvent>> = room.events.iter().map(|event| RumaEvent::new(event, false)).collect();
         Known {
             by_number: events.iter().map(|event| event.event_id.clone()).collect(),
             events: events.into_iter().map(|event| (event.event_id.clone(), event)).collect(),
@@ -103,82 +102,5 @@ impl Known {
             }
         }
         leading
-    }
-}
-
-pub(crate) struct Parsed {
-    event_id: OwnedEventId,
-    room_id: Option<OwnedRoomId>,
-    sender: OwnedUserId,
-    ts: MilliSecondsSinceUnixEpoch,
-    event_type: TimelineEventType,
-    content: Box<RawValue>,
-    state_key: Option<String>,
-    prev_events: Vec<OwnedEventId>,
-    auth_events: Vec<OwnedEventId>,
-}
-
-impl Parsed {
-    fn new(event: &Pdu) -> Self {
-        let ids = |ids: &[String]| ids.iter().map(|id| id.as_str().try_into().unwrap()).collect();
-        Parsed {
-            event_id: event.event_id().try_into().unwrap(),
-            room_id: event.has_room_id().then(|| event.room_id().try_into().unwrap()),
-            sender: event.sender().try_into().unwrap(),
-            ts: MilliSecondsSinceUnixEpoch(event.origin_server_ts().try_into().unwrap()),
-            event_type: event.event_type().into(),
-            content: RawValue::from_string(String::from_utf8(event.content_json().to_vec()).unwrap()).unwrap(),
-            state_key: event.state_key().map(str::to_owned),
-            prev_events: ids(event.prev_events()),
-            auth_events: ids(event.auth_events()),
-        }
-    }
-}
-
-impl Event for Parsed {
-    type Id = OwnedEventId;
-
-    fn event_id(&self) -> &OwnedEventId {
-        &self.event_id
-    }
-
-    fn room_id(&self) -> Option<&RoomId> {
-        self.room_id.as_deref()
-    }
-
-    fn sender(&self) -> &UserId {
-        &self.sender
-    }
-
-    fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
-        self.ts
-    }
-
-    fn event_type(&self) -> &TimelineEventType {
-        &self.event_type
-    }
-
-    fn content(&self) -> &RawValue {
-        &self.content
-    }
-
-    fn state_key(&self) -> Option<&str> {
-        self.state_key.as_deref()
-    }
-
-    fn prev_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.prev_events.iter())
-    }
-
-    fn auth_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.auth_events.iter())
-    }
-
-    fn redacts(&self) -> Option<&OwnedEventId> {
-        None
-    }
-
-    fn rejected(&self) -> bool {
-        false
     }
 }

@@ -43,7 +43,7 @@ impl Peers {
                 latest = vec![event.event_id().to_owned()];
             }
         }
-        let is_stranger = !reader.servers()?.iter().any(|server| server == origin);
+        let is_stranger = !reader.has_server(origin)?;
         let most = if is_stranger { MAX_GAP_OF_STRANGERS } else { MAX_GAP };
         // Which events a room has is nothing that strangers learn from us.
         let earliest: Vec<String> =

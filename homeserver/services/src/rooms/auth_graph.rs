@@ -11,7 +11,7 @@ use crate::tables;
 use state_res::ids::{EventKey, StateKeyId};
 use state_res::pdu::Pdu;
 use state_res::resolve::Links;
-use storage::Batch;
+use storage::{Batch, Scan};
 
 /// Bytes of a key of an event, and of a place in a state.
 const KEY: usize = 16;
@@ -63,12 +63,52 @@ pub(super) fn links(reader: &RoomReader, key: EventKey) -> Result<Option<Links>>
     }
 }
 
+/// Places of several events in the graph, in their order; `None` for those that there are not.
+///
+/// # Errors
+/// A failing store.
+pub(super) fn all_links(reader: &RoomReader, keys: &[EventKey]) -> Result<Vec<Option<Links>>> {
+    let mut found: Vec<Option<Links>> = keys.iter().map(|key| reader.new_links.get(key).cloned()).collect();
+    let row = |key: EventKey| room_key(reader.room, key.as_bytes());
+    reader.read_missing(tables::AUTH_GRAPH, keys, &mut found, row, |_, bytes| {
+        decode(&bytes).map(Some).ok_or_else(|| damaged("AUTH_GRAPH"))
+    })?;
+    for (links, key) in found.iter_mut().zip(keys) {
+        if links.is_none() {
+            // A message, if anything.
+            *links = reader.pdu(*key)?.as_ref().map(Links::of);
+        }
+    }
+    Ok(found)
+}
+
 /// The first `limit` of the state events that cite this one and have keys greater than `after`, by ascending key.
 ///
 /// # Errors
 /// A failing store.
 pub(super) fn citing(
     reader: &RoomReader,
+    key: EventKey,
+    after: Option<EventKey>,
+    limit: usize,
+) -> Result<Vec<EventKey>> {
+    let mut rows = reader.snapshot.scan_prefix(tables::CITED_BY, &room_key(reader.room, key.as_bytes()));
+    page(reader, &mut rows, key, after, limit)
+}
+
+/// The first `limit` of the state events that cite each of these.
+///
+/// # Errors
+/// A failing store.
+pub(super) fn all_citing(reader: &RoomReader, keys: &[EventKey], limit: usize) -> Result<Vec<Vec<EventKey>>> {
+    let mut rows = reader.snapshot.scan_prefix(tables::CITED_BY, reader.room.as_bytes());
+    keys.iter().map(|key| page(reader, &mut rows, *key, None, limit)).collect()
+}
+
+/// The next of those that cite an event, from a scan that covers its rows.
+fn page(
+    reader: &RoomReader,
+    rows: &mut Scan<'_>,
     key: EventKey,
     after: Option<EventKey>,
     limit: usize,
@@ -80,12 +120,14 @@ pub(super) fn citing(
         // The least key that is greater.
         start.push(0);
     }
-    let end = storage::key::prefix_end(&prefix);
+    rows.seek(&start);
     let mut found = Vec::with_capacity(limit.min(8));
-    for row in reader.snapshot.scan(tables::CITED_BY, start..end).take(limit) {
-        let (row, _) = row?;
-        let citing = row.get(prefix.len()..).and_then(|bytes| bytes.try_into().ok());
-        found.push(EventKey::from_bytes(citing.ok_or_else(|| damaged("CITED_BY"))?));
+    while found.len() < limit {
+        let next = rows.next_with(|row, _| row.strip_prefix(&prefix[..]).map(<[u8; KEY]>::try_from));
+        match next.transpose()?.flatten() {
+            Some(citing) => found.push(EventKey::from_bytes(citing.map_err(|_| damaged("CITED_BY"))?)),
+            None => break,
+        }
     }
     let new = reader
         .new_links

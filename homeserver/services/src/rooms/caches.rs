@@ -26,7 +26,7 @@ const STORED_EVENTS: usize = 4_000;
 /// Longer ones are not kept: memory stays bounded whatever people send.
 const LONGEST_STORED: usize = 8 * 1024;
 /// Nodes of state trees.
-const NODES: usize = 8_000;
+const NODES: usize = 32_000;
 /// Rooms whose current root and numbers of members are kept.
 const COUNTED_ROOMS: usize = 2_000;
 /// Rooms the end of whose timeline is kept.
@@ -162,6 +162,12 @@ impl Caches {
     /// A node of a room's state tree.
     pub fn node(&self, room: RoomKey, hash: &NodeHash) -> Option<Bytes> {
         self.nodes.lock().get(&(room, *hash)).cloned()
+    }
+
+    /// Several nodes of a room's state trees, in their order.
+    pub fn nodes(&self, room: RoomKey, hashes: &[NodeHash]) -> Vec<Option<Bytes>> {
+        let mut nodes = self.nodes.lock();
+        hashes.iter().map(|hash| nodes.get(&(room, *hash)).cloned()).collect()
     }
 
     /// Forgets nodes that are no longer stored.

@@ -14,7 +14,7 @@ use state_res::resolve::{Events, Links};
 use state_res::tree::{self, NodeHash, Nodes, Root};
 use std::collections::HashMap;
 use std::sync::Arc;
-use storage::{Position, Snapshot};
+use storage::{Position, Snapshot, Table};
 
 /// A room at a position, with what a writer has added but not committed yet laid over it.
 #[derive(Clone)]
@@ -161,17 +161,69 @@ impl RoomReader {
 
     /// An event of this room, parsed; `None` if it is not stored.
     pub fn pdu(&self, key: EventKey) -> Result<Option<Pdu>> {
-        if let Some(pdu) = self.new_events.get(&key) {
-            return Ok(Some(pdu.clone()));
-        }
-        if let Some(pdu) = self.caches.parsed(self.room, key) {
+        if let Some(pdu) = self.parsed(key) {
             return Ok(Some(pdu));
         }
         let Some(stored) = self.stored(key)? else { return Ok(None) };
+        self.parse(&stored).map(Some)
+    }
+
+    /// Several events of this room, parsed, in their order; `None` for those that are not stored.
+    pub fn pdus(&self, keys: &[EventKey]) -> Result<Vec<Option<Pdu>>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            let parsed = match self.parsed(*key) {
+                Some(pdu) => Some(pdu),
+                None => {
+                    let stored = self.caches.stored(*key).filter(|stored| stored.room() == self.room);
+                    stored.map(|stored| self.parse(&stored)).transpose()?
+                }
+            };
+            found.push(parsed);
+        }
+        self.read_missing(
+            tables::PDUS,
+            keys,
+            &mut found,
+            |key| *key.as_bytes(),
+            |key, bytes| {
+                let stored = StoredEvent::decode(key, bytes).ok_or_else(|| damaged("PDUS"))?;
+                self.caches.put_stored(&stored, self.epoch);
+                if stored.room() == self.room { self.parse(&stored).map(Some) } else { Ok(None) }
+            },
+        )?;
+        Ok(found)
+    }
+
+    /// An event that somebody has parsed already.
+    fn parsed(&self, key: EventKey) -> Option<Pdu> {
+        self.new_events.get(&key).cloned().or_else(|| self.caches.parsed(self.room, key))
+    }
+
+    fn parse(&self, stored: &StoredEvent) -> Result<Pdu> {
         let version = stored.version().ok_or_else(|| damaged("PDUS"))?;
         let pdu = Pdu::from_stored(version, stored.event_id(), stored.canonical().to_vec()).map_err(Error::internal)?;
         self.caches.put_parsed(self.room, &pdu, self.epoch);
-        Ok(Some(pdu))
+        Ok(pdu)
+    }
+
+    /// Reads those rows of a table in one go whose answers are missing in `found`.
+    pub(super) fn read_missing<K: Copy, R: AsRef<[u8]>, T>(
+        &self,
+        table: Table,
+        keys: &[K],
+        found: &mut [Option<T>],
+        row: impl Fn(K) -> R,
+        mut read: impl FnMut(K, Bytes) -> Result<Option<T>>,
+    ) -> Result<()> {
+        let missing: Vec<usize> = (0..keys.len()).filter(|at| found[*at].is_none()).collect();
+        let rows: Vec<R> = missing.iter().map(|at| row(keys[*at])).collect();
+        for (at, bytes) in missing.into_iter().zip(self.snapshot.multi_get(table, &rows)?) {
+            if let Some(bytes) = bytes {
+                found[at] = read(keys[at], bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// An event of this room in stored form; `None` if it is not stored. Other servers name events as they please, so another room's event
@@ -371,6 +423,21 @@ impl Nodes for RoomReader {
         self.caches.put_node(self.room, *hash, node.clone());
         Ok(Some(node))
     }
+
+    fn nodes(&self, hashes: &[NodeHash]) -> Result<Vec<Option<Bytes>>> {
+        let mut found = self.caches.nodes(self.room, hashes);
+        for (node, hash) in found.iter_mut().zip(hashes) {
+            if let Some(new) = self.new_nodes.get(hash) {
+                *node = Some(new.clone());
+            }
+        }
+        let row = |hash: NodeHash| room_key(self.room, hash.as_bytes());
+        self.read_missing(tables::NODES, hashes, &mut found, row, |hash, node| {
+            self.caches.put_node(self.room, hash, node.clone());
+            Ok(Some(node))
+        })?;
+        Ok(found)
+    }
 }
 
 impl Events for RoomReader {
@@ -393,5 +460,17 @@ impl Events for RoomReader {
 
     fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<EventKey>>> {
         auth_graph::citing(self, key, after, limit).map(Some)
+    }
+
+    fn events(&self, keys: &[EventKey]) -> Result<Vec<Option<Pdu>>> {
+        self.pdus(keys)
+    }
+
+    fn all_links(&self, keys: &[EventKey]) -> Result<Vec<Option<Links>>> {
+        auth_graph::all_links(self, keys)
+    }
+
+    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<EventKey>>>> {
+        auth_graph::all_citing(self, keys, limit).map(Some)
     }
 }

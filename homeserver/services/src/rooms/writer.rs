@@ -488,11 +488,16 @@ impl<'a> RoomWriter<'a> {
         let room = self.reader.room;
         // A room that begins with a state given as a whole has a root to record, though nothing changed since.
         let changed_root = self.head.root != self.root_before || self.head_before.is_none();
-        let destinations_before = self.reader.servers()?;
         let mut destinations: BTreeSet<String> = self.extra_destinations.clone();
-        destinations.extend(destinations_before);
+        let newcomers = if changed_root { self.write_membership_changes(&mut destinations)? } else { Vec::new() };
+        // What others sent goes nowhere, so that receiving a message does not cost more where more servers are in the room.
+        if !newcomers.is_empty() || self.events.iter().any(|placed| placed.ours && placed.fate == Fate::Accepted) {
+            destinations.extend(self.reader.servers()?);
+        }
+        for user_id in &newcomers {
+            crate::keys::introduce(&mut self.batch, &self.reader.snapshot, user_id, &destinations)?;
+        }
         if changed_root {
-            self.write_membership_changes(&mut destinations)?;
             let slot = key::Writer::new().id16(room.as_bytes()).position_slot();
             put_with_position(&mut self.batch, tables::ROOTS, slot, self.head.root.as_bytes().to_vec(), None);
         }
@@ -582,8 +587,9 @@ impl<'a> RoomWriter<'a> {
         Ok((bytes.into_values().collect(), replaced))
     }
 
-    /// Brings the rows derived from the current state (members, their servers, local users' rooms) up to the new root.
-    fn write_membership_changes(&mut self, destinations: &mut BTreeSet<String>) -> Result<()> {
+    /// Brings the rows derived from the current state (members, their servers, local users' rooms) up to the new root. Gives the
+    /// local users who came, and adds servers to `destinations` whose users came.
+    fn write_membership_changes(&mut self, destinations: &mut BTreeSet<String>) -> Result<Vec<String>> {
         let room = self.reader.room;
         let prefix = StateKeyId::type_prefix("m.room.member");
         let mut counts: BTreeMap<String, i64> = BTreeMap::new();
@@ -650,10 +656,7 @@ impl<'a> RoomWriter<'a> {
                 destinations.insert(server);
             }
         }
-        for user_id in newcomers {
-            crate::keys::introduce(&mut self.batch, &self.reader.snapshot, &user_id, destinations)?;
-        }
-        Ok(())
+        Ok(newcomers)
     }
 }
 

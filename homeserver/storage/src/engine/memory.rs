@@ -39,6 +39,7 @@ struct Disk {
     boots: u64,
     /// How often it was opened: only the last to open it may write, as if the others' processes had ended.
     opens: u64,
+    reads: u64,
     writes: u64,
     syncs: u64,
     write_faults: BTreeMap<u64, Fault>,
@@ -78,6 +79,11 @@ impl Faults {
         self
     }
 
+    /// How many keys have been looked up and rows of scans been read, so that a test can tell what something costs.
+    pub fn reads(&self) -> u64 {
+        self.disk.lock().reads
+    }
+
     /// How many groups have been written.
     pub fn writes(&self) -> u64 {
         self.disk.lock().writes
@@ -92,9 +98,10 @@ impl Faults {
         self.disk.lock().sync_time
     }
 
-    /// The error of a read that is to fail.
-    fn check_read(&self) -> Result<(), StorageError> {
+    /// Counts reads; the error of one that is to fail.
+    fn check_reads(&self, count: usize) -> Result<(), StorageError> {
         let mut disk = self.disk.lock();
+        disk.reads += count as u64;
         if disk.read_faults == 0 {
             return Ok(());
         }
@@ -140,7 +147,7 @@ impl MemoryEngine {
     }
 
     pub(crate) fn get_with<R>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, StorageError> {
-        self.faults.check_read()?;
+        self.faults.check_reads(1)?;
         let value = self.faults.disk.lock().rows.get(key).cloned();
         Ok(read(value.as_deref()))
     }
@@ -258,12 +265,12 @@ pub(crate) struct MemorySnapshot {
 
 impl MemorySnapshot {
     pub(crate) fn get_with<R>(&self, key: &[u8], read: impl FnOnce(Option<&[u8]>) -> R) -> Result<R, StorageError> {
-        self.faults.check_read()?;
+        self.faults.check_reads(1)?;
         Ok(read(self.rows.get(key).map(|value| &**value)))
     }
 
     pub(crate) fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StorageError> {
-        self.faults.check_read()?;
+        self.faults.check_reads(keys.len())?;
         Ok(keys.iter().map(|key| self.rows.get(*key).cloned()).collect())
     }
 
@@ -271,23 +278,31 @@ impl MemorySnapshot {
         let rows = range(&self.rows, start, end);
         let rows: Box<dyn Iterator<Item = (&Bytes, &Bytes)> + Send + '_> =
             if reverse { Box::new(rows.rev()) } else { Box::new(rows) };
-        MemoryScan { rows, faults: &self.faults }
+        let bounds = (Bytes::copy_from_slice(start), Bytes::copy_from_slice(end));
+        MemoryScan { rows, all: &self.rows, bounds, faults: &self.faults }
     }
 }
 
 /// Rows of a range, one after the other.
 pub(crate) struct MemoryScan<'a> {
     rows: Box<dyn Iterator<Item = (&'a Bytes, &'a Bytes)> + Send + 'a>,
+    all: &'a Rows,
+    bounds: (Bytes, Bytes),
     faults: &'a Faults,
 }
 
 impl MemoryScan<'_> {
     pub(crate) fn next_with<R>(&mut self, read: impl FnOnce(&[u8], &[u8]) -> R) -> Option<Result<R, StorageError>> {
-        if let Err(error) = self.faults.check_read() {
+        if let Err(error) = self.faults.check_reads(1) {
             self.rows = Box::new(std::iter::empty());
             return Some(Err(error));
         }
         self.rows.next().map(|(key, value)| Ok(read(key, value)))
+    }
+
+    /// Goes on, in key order, with the first row at or after a key.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        self.rows = Box::new(range(self.all, key.max(&self.bounds.0[..]), &self.bounds.1));
     }
 }
 

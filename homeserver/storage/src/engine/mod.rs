@@ -188,4 +188,12 @@ impl EngineScan<'_> {
             Self::Memory(scan) => scan.next_with(read),
         }
     }
+
+    /// Goes on, in key order, with the first row of the range at or after a key.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        match self {
+            Self::Rocks(scan) => scan.seek(key),
+            Self::Memory(scan) => scan.seek(key),
+        }
+    }
 }

@@ -147,7 +147,7 @@ impl RocksSnapshot {
         read.set_iterate_lower_bound(start);
         read.set_iterate_upper_bound(end);
         let rows = self.db.raw_iterator_cf_opt(family(&self.db, access), read);
-        RocksScan { rows, reverse, state: if empty { ScanState::Done } else { ScanState::New } }
+        RocksScan { rows, reverse, empty, state: if empty { ScanState::Done } else { ScanState::New } }
     }
 }
 
@@ -155,12 +155,16 @@ impl RocksSnapshot {
 pub(crate) struct RocksScan<'a> {
     rows: DBRawIterator<'a>,
     reverse: bool,
+    /// Whether the range has no keys at all.
+    empty: bool,
     state: ScanState,
 }
 
 #[derive(PartialEq, Eq)]
 enum ScanState {
     New,
+    /// The row that comes next has been sought already.
+    Sought,
     Within,
     Done,
 }
@@ -170,6 +174,7 @@ impl RocksScan<'_> {
         match (&self.state, self.reverse) {
             (ScanState::New, false) => self.rows.seek_to_first(),
             (ScanState::New, true) => self.rows.seek_to_last(),
+            (ScanState::Sought, _) => {}
             (ScanState::Within, false) => self.rows.next(),
             (ScanState::Within, true) => self.rows.prev(),
             (ScanState::Done, _) => return None,
@@ -180,6 +185,15 @@ impl RocksScan<'_> {
         }
         self.state = ScanState::Done;
         self.rows.status().err().map(|cause| Err(failed(cause)))
+    }
+
+    /// Goes on, in key order, with the first row at or after a key.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        if !self.empty {
+            self.reverse = false;
+            self.rows.seek(key);
+            self.state = ScanState::Sought;
+        }
     }
 }
 

@@ -42,7 +42,7 @@ on_each_engine! {
         a_group_sees_deletes_and_ranges_ahead, a_retry_is_answered_the_same, a_retry_is_answered_the_same_after_a_restart,
         an_id_is_remembered_for_the_stated_positions, outcomes_follow_from_the_log_alone;
     reads: a_snapshot_stays_as_it_was, scans_are_half_open_both_ways, prefixes_end_where_they_should,
-        tables_do_not_leak_into_each_other, multi_get_answers_in_order, deleted_ranges_are_gone_and_can_be_filled_again,
+        tables_do_not_leak_into_each_other, multi_get_answers_in_order, a_scan_can_be_moved_to_a_key, deleted_ranges_are_gone_and_can_be_filled_again,
         random_writes_read_like_a_sorted_map, the_reader_pool_is_bounded;
     feeds: only_subscribers_of_the_topic_wake, subscribing_then_reading_never_misses, what_a_snapshot_shows_has_been_touched, a_volatile_notification_writes_nothing,
         leaving_takes_nobody_else_along, a_wake_comes_after_the_snapshot;

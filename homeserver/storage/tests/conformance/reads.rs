@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
-use storage::{Options, Snapshot, Table};
+use storage::{Options, Scan, Snapshot, Table};
 
 use crate::common::{Disk, LAST, NEXT, POINT, RANGE, SCHEMA, TABLES, batch, committed, put};
 
@@ -130,6 +130,33 @@ pub async fn multi_get_answers_in_order(disk: &Disk) {
         [7, 200, 3, 3, 49, 0, 255].into_iter().map(|n| (n < 50).then(|| Bytes::from(vec![n, n]))).collect();
     assert_eq!(answers, expected);
     assert!(store.snapshot().multi_get::<&[u8]>(POINT, &[]).unwrap().is_empty());
+}
+
+pub async fn a_scan_can_be_moved_to_a_key(disk: &Disk) {
+    let store = disk.open();
+    let mut fill = batch();
+    for n in (0..50_u8).step_by(2) {
+        fill.put(RANGE, &[n], &[n]);
+    }
+    fill.put(NEXT, &[9], b"another table's");
+    committed(&store, fill).await;
+    let snapshot = store.snapshot();
+    let next = |scan: &mut Scan<'_>| scan.next_with(|key, _| key[0]).map(Result::unwrap);
+    for mut scan in [snapshot.scan(RANGE, &[10]..&[20]), snapshot.scan_rev(RANGE, &[10]..&[20])] {
+        // Forwards and back, between rows and on one, before the range and behind it, and on after its end.
+        for (key, expected) in
+            [(13, Some(14)), (10, Some(10)), (18, Some(18)), (19, None), (0, Some(10)), (40, None), (15, Some(16))]
+        {
+            scan.seek(&[key]);
+            assert_eq!(next(&mut scan), expected, "{key}");
+        }
+        assert_eq!(next(&mut scan), Some(18));
+        assert_eq!(next(&mut scan), None);
+        assert_eq!(next(&mut scan), None);
+    }
+    let mut nothing = snapshot.scan(RANGE, &[20]..&[10]);
+    nothing.seek(&[15]);
+    assert_eq!(next(&mut nothing), None);
 }
 
 pub async fn deleted_ranges_are_gone_and_can_be_filled_again(disk: &Disk) {

@@ -1,0 +1,130 @@
+//! What an event costs does not grow with its room, counted in rows that are read.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+
+use net::{RealOptions, World};
+use serde_json::{Map, Value, json};
+use services::config::Rates;
+use services::ephemeral::Ephemeral;
+use services::limits::Limits;
+use services::rooms::standing::Fate;
+use services::rooms::{NewEvent, Profiles, RoomWriter, Rooms};
+use services::tables;
+use state_res::build;
+use state_res::room_version::RoomVersion;
+use state_res::sign::SigningKey;
+use std::sync::Arc;
+use storage::{Faults, Store};
+
+const ROOM: &str = "!room:example.org";
+const ALICE: &str = "@alice:example.org";
+const VERSION: RoomVersion = RoomVersion::V11;
+/// Joins in one batch.
+const AT_ONCE: usize = 100;
+
+struct NoProfiles;
+
+impl Profiles for NoProfiles {
+    fn member_fields(&self, _: &str) -> services::Result<Map<String, Value>> {
+        Ok(Map::new())
+    }
+
+    fn exists(&self, _: &str) -> services::Result<bool> {
+        Ok(true)
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+/// A room with so many members on so many servers beside ours.
+struct Bench {
+    world: World,
+    disk: Faults,
+    store: Store,
+    servers: usize,
+}
+
+impl Bench {
+    async fn new(members: usize, servers: usize) -> Self {
+        let world = World::real(RealOptions::default()).unwrap();
+        let disk = Faults::none();
+        let store = Store::open_memory(&tables::SCHEMA, world.clone(), disk.clone());
+        let bench = Self { world, disk, store, servers };
+        let rooms = bench.rooms();
+        let start = |writer: &mut RoomWriter<'_>| {
+            writer.send(NewEvent::state(ALICE, "m.room.create", "", object(json!({ "room_version": "11" }))))?;
+            writer.send(NewEvent::state(ALICE, "m.room.member", ALICE, object(json!({ "membership": "join" }))))?;
+            let rules = object(json!({ "join_rule": "public" }));
+            writer.send(NewEvent::state(ALICE, "m.room.join_rules", "", rules)).map(drop)
+        };
+        rooms.write_new(ROOM, VERSION, start).await.unwrap();
+        for first in (0..members).step_by(AT_ONCE) {
+            let joins = |writer: &mut RoomWriter<'_>| {
+                (first..members.min(first + AT_ONCE)).try_for_each(|number| bench.receive(writer, bench.join(number)))
+            };
+            rooms.write(ROOM, joins).await.unwrap();
+        }
+        bench
+    }
+
+    /// With nothing in memory yet.
+    fn rooms(&self) -> Rooms {
+        let ephemeral = Ephemeral::new(self.store.clone(), self.world.clone());
+        let limits = Arc::new(Limits::new(self.world.clone(), false, &Rates::default()));
+        let key = SigningKey::from_seed("1", [7; 32]).unwrap();
+        Rooms::new(self.store.clone(), self.world.clone(), "example.org", key, Arc::new(NoProfiles), ephemeral, limits)
+    }
+
+    fn join(&self, number: usize) -> NewEvent {
+        let user = format!("@user{number}:server{}.example.com", number % self.servers);
+        NewEvent::state(&user, "m.room.member", &user, object(json!({ "membership": "join" })))
+    }
+
+    fn message(user: &str) -> NewEvent {
+        NewEvent::message(user, "m.room.message", object(json!({ "msgtype": "m.text", "body": "Hello" })))
+    }
+
+    /// Places an event that came from its sender's server.
+    fn receive(&self, writer: &mut RoomWriter<'_>, event: NewEvent) -> services::Result<()> {
+        let (fields, state) = writer.fields(&event)?;
+        let server = event.sender.split_once(':').unwrap().1;
+        let pdu = build::build(VERSION, fields, server, &SigningKey::from_seed("1", [7; 32]).unwrap()).unwrap();
+        state_res::auth::check(&pdu, &state).unwrap();
+        writer.place(pdu, writer.head.root, Fate::Accepted, false)
+    }
+
+    /// How many rows are read for one piece of work, from cold.
+    async fn reads(&self, work: impl Fn(&mut RoomWriter<'_>) -> services::Result<()> + Send + Sync) -> u64 {
+        let rooms = self.rooms();
+        let before = self.disk.reads();
+        rooms.write(ROOM, |writer| work(writer)).await.unwrap();
+        self.disk.reads() - before
+    }
+
+    /// For a message that came, for a join that came, and for a message of ours.
+    async fn costs(&self) -> [u64; 3] {
+        [
+            self.reads(|writer| self.receive(writer, Self::message("@user7:server7.example.com"))).await,
+            self.reads(|writer| self.receive(writer, self.join(1_000_000))).await,
+            self.reads(|writer| writer.send(Self::message(ALICE)).map(drop)).await,
+        ]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_cost_the_same_in_large_rooms() {
+    let small = Bench::new(20, 10).await.costs().await;
+    let large = Bench::new(2_000, 10).await.costs().await;
+    let scattered = Bench::new(2_000, 2_000).await.costs().await;
+    println!("20 members: {small:?}; 2,000 members: {large:?}; on as many servers: {scattered:?}");
+    // A hundred times the members make the tree of the state four levels deeper, and each event is authorised by four entries at most.
+    let deeper = 4 * 4;
+    for at in 0..3 {
+        assert!(large[at] <= small[at] + deeper, "{small:?}, {large:?}");
+    }
+    // What came is passed on to nobody, so that it does not matter how many servers there are. What goes out waits for each of them.
+    for at in 0..2 {
+        assert!(scattered[at] <= small[at] + deeper, "{small:?}, {scattered:?}");
+    }
+}
