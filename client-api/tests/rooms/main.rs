@@ -6,6 +6,7 @@ mod actions;
 mod damage;
 mod directory;
 mod filters;
+mod following;
 mod leaving;
 mod limits;
 mod looking;

@@ -10,7 +10,7 @@ use crate::rooms::topic;
 use crate::tables;
 use net::World;
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use state_res::ids::{RoomKey, UserKey};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -57,6 +57,9 @@ pub struct Receipt {
     /// When, in milliseconds.
     pub ts: i64,
 }
+
+/// By event, kind and user.
+type ReceiptContent = BTreeMap<String, BTreeMap<String, BTreeMap<String, Value>>>;
 
 impl Ephemeral {
     /// Nobody types, and the receipts are those in `store`.
@@ -229,18 +232,18 @@ impl Ephemeral {
             .collect()
     }
 
-    /// Content of `m.receipt` with what changed after `since` (everything, without one), as `viewer` may see it: the private receipts are
-    /// the viewer's own. `None` for nothing.
+    /// Contents of `m.receipt` events with what changed after `since` (everything, without one), as `viewer` may see it: the private receipts
+    /// are the viewer's own. A content has room for one receipt of a user's for each event and kind; more come in further ones.
     pub fn receipts(
         &self,
         snapshot: &Snapshot,
         room: RoomKey,
         since: Option<Position>,
         viewer: &str,
-    ) -> Result<Option<Value>> {
+    ) -> Result<Vec<Value>> {
         let start = room_key(room, &since.map_or(0, |since| since.saturating_add(1)).to_be_bytes());
         let end = key::prefix_end(room.as_bytes());
-        let mut content: Map<String, Value> = Map::new();
+        let mut contents: Vec<ReceiptContent> = Vec::new();
         for row in snapshot.scan(tables::RECEIPTS_BY_POSITION, start..end) {
             let receipt = decode(&row?.1)?;
             if receipt.kind == "m.read.private" && receipt.user_id != viewer {
@@ -250,15 +253,20 @@ impl Ephemeral {
             if let Some(thread) = &receipt.thread {
                 data["thread_id"] = json!(thread);
             }
-            content
-                .entry(receipt.event_id)
-                .or_insert_with(|| json!({}))
-                .as_object_mut()
-                .map(|kinds| kinds.entry(receipt.kind).or_insert_with(|| json!({})))
-                .and_then(Value::as_object_mut)
-                .map(|users| users.insert(receipt.user_id, data));
+            let taken = |content: &ReceiptContent| {
+                content
+                    .get(&receipt.event_id)
+                    .and_then(|kinds| kinds.get(&receipt.kind))
+                    .is_some_and(|users| users.contains_key(&receipt.user_id))
+            };
+            let free = contents.iter().position(|content| !taken(content)).unwrap_or(contents.len());
+            if free == contents.len() {
+                contents.push(ReceiptContent::new());
+            }
+            let kinds = contents[free].entry(receipt.event_id).or_default();
+            kinds.entry(receipt.kind).or_default().insert(receipt.user_id, data);
         }
-        Ok((!content.is_empty()).then_some(Value::Object(content)))
+        Ok(contents.into_iter().map(|content| json!(content)).collect())
     }
 }
 

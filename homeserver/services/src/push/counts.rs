@@ -23,7 +23,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use state_res::ids::{EventKey, UserKey};
 use state_res::tree::Root;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use storage::{Position, Snapshot};
 
@@ -31,6 +31,9 @@ use storage::{Position, Snapshot};
 const MAIN_THREAD: &str = "main";
 /// Most events looked at for one count; what lies further back is not counted.
 const MAX_EVENTS: usize = 2_000;
+
+/// Most counted events of a user in a room that are remembered one by one.
+const MAX_NOTIFIED: usize = 32;
 
 /// A place in a room's timeline.
 pub(super) type Place = (Position, u16);
@@ -71,8 +74,55 @@ pub(super) struct Counted {
     upto: Position,
     /// Notifications and highlights by thread; `None` for the main timeline.
     threads: BTreeMap<Option<String>, (u64, u64)>,
+    /// Of the events that were counted, the newest: so that one that is redacted counts no more.
+    notified: VecDeque<Notified>,
+    /// The rules that were applied, and whose events were left out.
+    rules: Option<Arc<Ruleset>>,
+    ignored: Arc<HashSet<String>>,
     /// The room as the user's rules see it, and the state in which it is so.
     context: Option<(Root, Arc<PushConditionRoomCtx>)>,
+}
+
+/// An event that was counted.
+#[derive(Clone)]
+struct Notified {
+    event: EventKey,
+    thread: Option<String>,
+    highlight: bool,
+}
+
+impl Counted {
+    /// Nothing, as of what the user has read.
+    fn from(read: Places) -> Self {
+        let start = read.0.values().map(|place| place.0).min().unwrap_or(0);
+        Self { upto: start.saturating_sub(1), read, ..Self::default() }
+    }
+
+    fn add(&mut self, event: EventKey, thread: Option<String>, highlight: bool) {
+        let counts = self.threads.entry(thread.clone()).or_default();
+        counts.0 += 1;
+        counts.1 += u64::from(highlight);
+        if self.notified.len() >= MAX_NOTIFIED {
+            self.notified.pop_front();
+        }
+        self.notified.push_back(Notified { event, thread, highlight });
+    }
+
+    /// All of a thread has been read.
+    fn forget(&mut self, thread: &Option<String>) {
+        self.threads.remove(thread);
+        self.notified.retain(|notified| notified.thread != *thread);
+    }
+
+    /// An event has been redacted.
+    fn take_back(&mut self, event: EventKey) {
+        let Some(at) = self.notified.iter().position(|notified| notified.event == event) else { return };
+        let Some(notified) = self.notified.remove(at) else { return };
+        if let Some(counts) = self.threads.get_mut(&notified.thread) {
+            counts.0 = counts.0.saturating_sub(1);
+            counts.1 = counts.1.saturating_sub(u64::from(notified.highlight));
+        }
+    }
 }
 
 /// A room in one state, as push rules see it.
@@ -98,7 +148,7 @@ impl UnreadCounts for Push {
         Ok(Some(content))
     }
 
-    fn unread(&self, viewer: &Viewer<'_>, ignored: &HashSet<String>, by_thread: bool) -> Result<Unread> {
+    fn unread(&self, viewer: &Viewer<'_>, ignored: &Arc<HashSet<String>>, by_thread: bool) -> Result<Unread> {
         let (reader, user_id, user) = (viewer.reader(), viewer.user_id(), viewer.user());
         let until = reader.snapshot().position();
         let known = self.counts.lock().get(&(user, reader.room())).cloned().filter(|counted| counted.upto <= until);
@@ -109,10 +159,13 @@ impl UnreadCounts for Push {
             Some(counted) if settled => counted,
             known => {
                 let read = self.read_places(reader, user_id)?;
-                known.filter(|counted| counted.read == read).unwrap_or_else(|| {
-                    let start = read.0.values().map(|place| place.0).min().unwrap_or(0);
-                    Counted { upto: start.saturating_sub(1), read, threads: BTreeMap::new(), context: None }
-                })
+                let rules = self.ruleset(reader.snapshot(), user_id)?;
+                let same = |counted: &Counted| {
+                    counted.read == read
+                        && counted.ignored == *ignored
+                        && counted.rules.as_ref().is_none_or(|known| Arc::ptr_eq(known, &rules))
+                };
+                known.filter(same).unwrap_or_else(|| Counted::from(read))
             }
         };
         let counted = self.count(viewer, ignored, counted, until)?;
@@ -161,7 +214,7 @@ impl Push {
     fn count(
         &self,
         viewer: &Viewer<'_>,
-        ignored: &HashSet<String>,
+        ignored: &Arc<HashSet<String>>,
         mut counted: Counted,
         until: Position,
     ) -> Result<Counted> {
@@ -175,6 +228,7 @@ impl Push {
             return Ok(counted);
         }
         let rules = self.ruleset(reader.snapshot(), user_id)?;
+        (counted.rules, counted.ignored) = (Some(Arc::clone(&rules)), Arc::clone(ignored));
         let root = reader.root_at(until)?;
         let context = match counted.context.take() {
             Some((known, context)) if known == root => Some(context),
@@ -187,10 +241,16 @@ impl Push {
             let stored = &facts.event;
             let thread = thread_of(stored);
             let sender = stored.sender();
+            if let Some(target) = stored.redaction_target() {
+                let target = EventKey::of(&target);
+                if reader.stored(target)?.is_some_and(|target| target.is_redacted()) {
+                    counted.take_back(target);
+                }
+            }
             if sender == user_id {
                 // Sending marks what came before as read ("Marking notifications as read").
                 if !stored.is_state() {
-                    counted.threads.remove(&thread);
+                    counted.forget(&thread);
                 }
                 continue;
             }
@@ -204,9 +264,7 @@ impl Push {
             let Some(rule) = self.rule_for(&rules, context, stored)? else { continue };
             let verdict = verdict(rule.actions());
             if verdict.notify {
-                let counts = counted.threads.entry(thread).or_default();
-                counts.0 += 1;
-                counts.1 += u64::from(verdict.highlight);
+                counted.add(row.event, thread, verdict.highlight);
             }
         }
         Ok(counted)

@@ -197,6 +197,15 @@ impl StoredEvent {
         self.member(Member::Redacts).map(unquote)
     }
 
+    /// The id of the event that this one redacts, wherever its room version has it; `None` for other events.
+    #[must_use]
+    pub fn redaction_target(&self) -> Option<String> {
+        if !self.is_type("m.room.redaction") {
+            return None;
+        }
+        self.redacts().or_else(|| self.content().get("redacts")?.as_str().map(str::to_owned))
+    }
+
     /// The `content` parsed.
     #[must_use]
     pub fn content(&self) -> serde_json::Map<String, serde_json::Value> {
@@ -222,11 +231,7 @@ impl StoredEvent {
     pub(super) fn write_common(&self, out: &mut Vec<u8>) {
         // Clients of either age find the target of a redaction: at the top level and in `content` (room version 11,
         // "Moving the `redacts` property of `m.room.redaction` events to a `content` property").
-        let redacts = if self.is_type("m.room.redaction") {
-            self.redacts().or_else(|| self.content().get("redacts")?.as_str().map(str::to_owned))
-        } else {
-            None
-        };
+        let redacts = self.redaction_target();
         out.extend_from_slice(b"{\"content\":");
         match &redacts {
             Some(target) if self.redacts().is_some() => {

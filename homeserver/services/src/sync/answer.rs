@@ -296,12 +296,15 @@ impl<'a> Look<'a> {
         let start = json.len();
         let mut is_empty = true;
         if active || request.full_state {
-            if self.room(reader, row, position, self.until()).write(json, &viewer)? || request.full_state {
+            let mut room = self.room(reader, row, position, self.until());
+            room.left_by = self.left_by(reader, known)?;
+            if room.write(json, &viewer)? || request.full_state {
                 is_empty = false;
             } else {
                 json.truncate(start);
             }
         }
+        let no_events = is_empty;
         let ephemeral = self.ephemeral_events(row.room, known)?;
         let receipts_changed = !ephemeral.is_empty();
         if receipts_changed {
@@ -317,16 +320,13 @@ impl<'a> Look<'a> {
             write_account_data(json, data.iter().filter(wanted));
             json.push(b'}');
         }
-        // A receipt of the user's own changes their counts even where the filter shows no receipts.
-        if is_empty
-            && !position.map_or(Ok(false), |since| {
-                Ok::<_, crate::Error>(
-                    syncs.ephemeral.receipts_may_have_changed(reader.snapshot(), row.room, since)?
-                        && syncs.ephemeral.has_read_since(reader.snapshot(), row.room, &request.user_id, since)?,
-                )
-            })?
-        {
+        // Counts change also by what the filter does not show.
+        if is_empty && !position.map_or(Ok(false), |since| self.counts_may_have_changed(reader, row, since))? {
             return Ok(false);
+        }
+        if no_events && request.state_after {
+            separate(json, start);
+            json.extend_from_slice(b"\"state_after\":{\"events\":[]}");
         }
         separate(json, start);
         let by_thread = filter.timeline.unread_thread_notifications;
@@ -350,6 +350,22 @@ impl<'a> Look<'a> {
         Ok(true)
     }
 
+    /// A position at which the user had left a room of which the client knows nothing (any more), though it has been told of it.
+    fn left_by(&self, reader: &RoomReader, known: Option<SyncToken>) -> Result<Option<Position>> {
+        let (None, Some(since)) = (known, self.since) else { return Ok(None) };
+        let before = reader.membership_in(reader.root_at(since.position)?, &self.request.user_id)?;
+        Ok(matches!(before, Some(Membership::Leave | Membership::Ban)).then_some(since.position))
+    }
+
+    /// Whether a user's unread counts in a room they are in may be others than at `since`: something was said, or they have read.
+    fn counts_may_have_changed(&self, reader: &RoomReader, row: &UserRoom, since: Position) -> Result<bool> {
+        let ephemeral = &self.syncs.ephemeral;
+        Ok(reader.announced(since, self.until())?.next().transpose()?.is_some()
+            || self.own_news_after(since)
+                && ephemeral.receipts_may_have_changed(reader.snapshot(), row.room, since)?
+                && ephemeral.has_read_since(reader.snapshot(), row.room, &self.request.user_id, since)?)
+    }
+
     /// Typing and receipts; all that there are for who knows nothing of the room.
     fn ephemeral_events(&self, room: RoomKey, since: Option<SyncToken>) -> Result<Vec<Value>> {
         let Self { syncs, request, snapshot, .. } = self;
@@ -363,9 +379,10 @@ impl<'a> Look<'a> {
         let position = since.map(|since| since.position);
         if syncs.ephemeral.receipts_may_have_changed(snapshot, room, position.unwrap_or(0))?
             && filter.allows_type("m.receipt")
-            && let Some(content) = syncs.ephemeral.receipts(snapshot, room, position, &request.user_id)?
         {
-            events.push(json!({ "type": "m.receipt", "content": content }));
+            for content in syncs.ephemeral.receipts(snapshot, room, position, &request.user_id)? {
+                events.push(json!({ "type": "m.receipt", "content": content }));
+            }
         }
         Ok(events)
     }
@@ -442,6 +459,7 @@ impl<'a> Look<'a> {
                 fields: request.filter.event_fields.as_deref().unwrap_or_default(),
             },
             since,
+            left_by: None,
             until,
             ignored: &self.ignored,
             full_state: request.full_state,

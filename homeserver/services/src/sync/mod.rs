@@ -119,7 +119,7 @@ pub struct Unread {
 /// Who counts what is unread.
 pub trait UnreadCounts: Send + Sync {
     /// The counts of a user who is joined to a room and ignores others, threads apart if `by_thread`.
-    fn unread(&self, viewer: &Viewer<'_>, ignored: &HashSet<String>, by_thread: bool) -> Result<Unread>;
+    fn unread(&self, viewer: &Viewer<'_>, ignored: &Arc<HashSet<String>>, by_thread: bool) -> Result<Unread>;
 
     /// The content of `m.push_rules` for a user whose account data do not say it: the default rules.
     fn default_rules(&self, snapshot: &Snapshot, user_id: &str) -> Result<Option<Bytes>>;

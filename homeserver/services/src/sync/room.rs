@@ -46,6 +46,8 @@ pub struct RoomSync<'a> {
     pub form: EventForm<'a>,
     /// What the client has seen of the room; `None` for nothing, so that it is shown from scratch.
     pub since: Option<Position>,
+    /// A position at which the user had left the room, where they are back since.
+    pub left_by: Option<Position>,
     /// Up to where this answer goes.
     pub until: Position,
     /// Users of whom only state is shown.
@@ -64,7 +66,8 @@ impl RoomSync<'_> {
     pub fn write_only_own_end(&self, out: &mut Vec<u8>, viewer: &Viewer<'_>) -> Result<()> {
         let boundary = Boundary::after_position(self.until);
         let mut timeline = Timeline { events: Vec::new(), limited: false, prev_batch: boundary, start: Root::EMPTY };
-        self.add_own_end(&mut timeline)?;
+        let wanted = |event: &StoredEvent| self.filter.timeline.matches(self.reader, event);
+        self.add_own_end(&mut timeline, &wanted, 1)?;
         self.write_timeline(out, &self.view(viewer), &timeline)?;
         out.extend_from_slice(self.state_name());
         out.extend_from_slice(b"[]}");
@@ -81,11 +84,16 @@ impl RoomSync<'_> {
                 && self.filter.timeline.matches(self.reader, event)?
                 && (event.is_state() || self.ignored.is_empty() || !self.ignored.contains(&event.sender())))
         };
-        let mut timeline = match self.since {
-            Some(since) => timeline::since(self.reader, viewer, &wanted, since, self.until, limit)?,
-            None => timeline::latest(self.reader, viewer, &wanted, self.until, limit)?,
+        let mut timeline = match (self.since, self.left_by) {
+            (Some(since), _) => timeline::since(self.reader, viewer, &wanted, since, self.until, limit)?,
+            // What was told before the user left is not told again.
+            (None, Some(left_by)) => {
+                let timeline = timeline::since(self.reader, viewer, &wanted, left_by, self.until, limit)?;
+                Timeline { limited: true, ..timeline }
+            }
+            (None, None) => timeline::latest(self.reader, viewer, &wanted, self.until, limit)?,
         };
-        self.add_own_end(&mut timeline)?;
+        self.add_own_end(&mut timeline, &wanted, limit)?;
         let from = match self.since {
             Some(since) if !self.full_state => Some(self.reader.root_at(since)?),
             _ => None,
@@ -98,8 +106,8 @@ impl RoomSync<'_> {
         write_events(out, &view, &state)?;
         out.push(b'}');
 
-        let members_changed = from.is_none() || self.members_changed(from.unwrap_or(Root::EMPTY), now_root)?;
-        if members_changed && self.row.membership == Membership::Join {
+        let changed = from.is_none_or(|from| from != now_root) && self.summary_changed(from, now_root)?;
+        if changed && self.row.membership == Membership::Join {
             out.extend_from_slice(b",\"summary\":");
             out.extend_from_slice(summary(self.reader, now_root, self.user_id)?.to_string().as_bytes());
         }
@@ -131,7 +139,12 @@ impl RoomSync<'_> {
     }
 
     /// The event that ended a membership belongs to the left room's timeline, also for who was never joined and sees no other.
-    fn add_own_end(&self, timeline: &mut Timeline) -> Result<()> {
+    fn add_own_end(
+        &self,
+        timeline: &mut Timeline,
+        wanted: &dyn Fn(&StoredEvent) -> Result<bool>,
+        limit: usize,
+    ) -> Result<()> {
         if !matches!(self.row.membership, Membership::Leave | Membership::Ban) {
             return Ok(());
         }
@@ -139,16 +152,29 @@ impl RoomSync<'_> {
         if timeline.events.iter().any(|known| known.event.key() == event) {
             return Ok(());
         }
-        timeline.events.extend(self.reader.facts_of_any(event)?);
+        let Some(facts) = self.reader.facts_of_any(event)? else { return Ok(()) };
+        if wanted(&facts.event)? {
+            timeline.events.push(facts);
+            let surplus = timeline.events.len().saturating_sub(limit.max(1));
+            timeline.events.drain(..surplus);
+            if surplus > 0
+                && let Some(standing) = timeline.events.first().map(|first| &first.standing)
+                && let Some(place) = &standing.history
+            {
+                (timeline.limited, timeline.start) = (true, standing.before);
+                timeline.prev_batch = Boundary::before(place);
+            }
+        }
         Ok(())
     }
 
-    fn members_changed(&self, from: Root, to: Root) -> Result<bool> {
-        if from == to {
-            return Ok(false);
-        }
+    /// Whether members, or what the room is called, changed between two states (or may have, without a first one).
+    fn summary_changed(&self, from: Option<Root>, to: Root) -> Result<bool> {
+        let Some(from) = from else { return Ok(true) };
         let prefix = StateKeyId::type_prefix("m.room.member");
-        Ok(tree::diff(self.reader, from, to)?.iter().any(|change| change.key.as_bytes().starts_with(&prefix)))
+        let names = [StateKeyId::of("m.room.name", ""), StateKeyId::of("m.room.canonical_alias", "")];
+        let matters = |key: &StateKeyId| key.as_bytes().starts_with(&prefix) || names.contains(key);
+        Ok(tree::diff(self.reader, from, to)?.iter().any(|change| matters(&change.key)))
     }
 
     /// State events to send: what changed between `from` (or everything, without one) and the start of the timeline (or its end, with
@@ -173,7 +199,6 @@ impl RoomSync<'_> {
             self.changes(Some(timeline.start), now, &mut later)?;
             wanted.extend(later.into_iter().filter(|(key, _)| !told.contains(key)));
         }
-        let limited_gap = timeline.limited && self.since.is_some();
         let mut senders: HashSet<String> = HashSet::new();
         if lazy {
             senders.extend(timeline.events.iter().map(|facts| facts.event.sender()));
@@ -205,7 +230,8 @@ impl RoomSync<'_> {
             }
             let facts = self.reader.required_facts(event)?;
             let event = &facts.event;
-            if lazy && key.as_bytes().starts_with(&member_prefix) && !limited_gap {
+            // A change is always told: who follows the timeline alone would not see those that it leaves out.
+            if lazy && from.is_none() && key.as_bytes().starts_with(&member_prefix) {
                 let member = event.state_key().unwrap_or_default();
                 if !senders.contains(&member) {
                     continue;

@@ -10,8 +10,9 @@ use crate::rooms::timeline::Boundary;
 use crate::rooms::visibility::Viewer;
 use crate::tables;
 use bytes::Bytes;
-use state_res::ids::EventKey;
+use state_res::ids::{EventKey, StateKeyId};
 use state_res::tree::Root;
+use std::collections::HashSet;
 use std::sync::Arc;
 use storage::{Position, StorageError};
 
@@ -44,6 +45,7 @@ pub(super) fn since(
 ) -> Result<Timeline> {
     let mut events: Vec<Arc<Facts>> = Vec::new();
     let mut limited = false;
+    let mut hidden = Hidden::default();
     let mut edge: Option<(Root, Position, u16)> = None;
     for (count, row) in reader.announced(since, until)?.enumerate() {
         let row = row?;
@@ -52,8 +54,13 @@ pub(super) fn since(
             break;
         }
         let facts = reader.required_facts(row.event)?;
+        let shown = viewer.may_see_at(&facts.event, &facts.standing)?;
+        if hidden.outdates(&facts, shown, &events) {
+            limited = true;
+            break;
+        }
         edge = Some((facts.standing.before, row.position, row.ordinal));
-        if wanted(&facts.event)? && viewer.may_see_at(&facts.event, &facts.standing)? {
+        if shown && wanted(&facts.event)? {
             let gap = facts.gap_before;
             events.push(facts);
             if gap {
@@ -86,6 +93,7 @@ pub(super) fn latest(
 ) -> Result<Timeline> {
     let mut events: Vec<Arc<Facts>> = Vec::new();
     let mut limited = false;
+    let mut hidden = Hidden::default();
     let mut edge: Option<(Root, HistoryKey)> = None;
     for (count, row) in newest_first(reader, until, limit)?.enumerate() {
         let (key, value) = row?;
@@ -96,7 +104,12 @@ pub(super) fn latest(
         let event = value.get(..16).and_then(|event| event.try_into().ok()).ok_or_else(|| damaged("HISTORY"))?;
         let facts = reader.required_facts(EventKey::from_bytes(event))?;
         let gap = facts.gap_before;
-        if wanted(&facts.event)? && viewer.may_see_at(&facts.event, &facts.standing)? {
+        let shown = viewer.may_see_at(&facts.event, &facts.standing)?;
+        if hidden.outdates(&facts, shown, &events) {
+            limited = true;
+            break;
+        }
+        if shown && wanted(&facts.event)? {
             edge = Some((facts.standing.before, HistoryKey::from_bytes(key.get(16..).unwrap_or_default())));
             events.push(facts);
         }
@@ -112,6 +125,31 @@ pub(super) fn latest(
     };
     let prev_batch = edge.map_or_else(|| Boundary::after_position(until), |(_, history)| Boundary::before(&history));
     Ok(Timeline { events, limited, prev_batch, start })
+}
+
+/// State that changed where the viewer may not look, as a timeline is gone through from its end.
+#[derive(Default)]
+struct Hidden(HashSet<StateKeyId>);
+
+impl Hidden {
+    /// Takes the next older event into account. Gives whether the viewer, who is shown it, would take it for the current state though it has
+    /// been replaced out of their sight: then the timeline has to begin after it. `newer` is what they are shown so far.
+    fn outdates(&mut self, facts: &Facts, shown: bool, newer: &[Arc<Facts>]) -> bool {
+        if shown {
+            return !self.0.is_empty() && state_key_of(facts).is_some_and(|key| self.0.contains(&key));
+        }
+        if facts.standing.is_accepted()
+            && let Some(key) = state_key_of(facts)
+            && !newer.iter().any(|newer| state_key_of(newer) == Some(key))
+        {
+            self.0.insert(key);
+        }
+        false
+    }
+}
+
+fn state_key_of(facts: &Facts) -> Option<StateKeyId> {
+    facts.event.state_key().map(|state_key| StateKeyId::of(&facts.event.event_type(), &state_key))
 }
 
 /// Rows of the room's history up to `until`, newest first. About the newest `likely` of them will be read, perhaps more.

@@ -1,0 +1,243 @@
+//! What a client knows of a room that follows it sync by sync: state, what it is called, what is unread.
+
+use crate::actions::fields;
+use crate::server::{Login, Server, with_server};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A client that does what it is told to with the answers to its syncs.
+struct Client<'a> {
+    server: &'a Server,
+    who: &'a Login,
+    parameters: String,
+    since: String,
+    timeline: Vec<String>,
+    state: BTreeMap<(String, String), Value>,
+    unread: (u64, u64),
+}
+
+impl<'a> Client<'a> {
+    async fn new(server: &'a Server, who: &'a Login, parameters: &str) -> Self {
+        let parameters = parameters.to_owned();
+        let mut client = Self {
+            server,
+            who,
+            parameters,
+            since: String::new(),
+            timeline: vec![],
+            state: BTreeMap::new(),
+            unread: (0, 0),
+        };
+        client.take(&client.sync().await);
+        client
+    }
+
+    async fn sync(&self) -> Value {
+        self.server.get(&format!("/sync?{}&since={}", self.parameters, self.since), &self.who.token).await.ok()
+    }
+
+    /// Syncs, and gives the object of the only room.
+    async fn follow(&mut self) -> Value {
+        let answer = self.sync().await;
+        self.take(&answer)
+    }
+
+    fn take(&mut self, answer: &Value) -> Value {
+        self.since = answer["next_batch"].as_str().unwrap().to_owned();
+        let rooms = answer["rooms"]["join"].as_object().cloned().unwrap_or_default();
+        let Some(room) = rooms.into_iter().map(|(_, room)| room).next() else { return Value::Null };
+        let events = |list: &Value| list["events"].as_array().cloned().unwrap_or_default();
+        let after = self.parameters.contains("use_state_after=true");
+        let state = if after { events(&room["state_after"]) } else { events(&room["state"]) };
+        let timeline = events(&room["timeline"]);
+        if room["timeline"]["limited"] == true {
+            self.timeline.clear();
+        }
+        self.timeline.extend(timeline.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()));
+        for event in state.iter().chain(timeline.iter().filter(|_| !after)) {
+            if let Some(key) = event["state_key"].as_str() {
+                self.state
+                    .insert((event["type"].as_str().unwrap().to_owned(), key.to_owned()), event["content"].clone());
+            }
+        }
+        if let Some(counts) = room.get("unread_notifications") {
+            self.unread = (counts["notification_count"].as_u64().unwrap(), counts["highlight_count"].as_u64().unwrap());
+        }
+        room
+    }
+
+    fn at(&self, kind: &str, key: &str) -> &Value {
+        self.state.get(&(kind.to_owned(), key.to_owned())).unwrap_or(&Value::Null)
+    }
+}
+
+/// Query parameters of the ways to follow state.
+const WAYS: [&str; 4] = [
+    "a",
+    "use_state_after=true",
+    "filter=%7B%22room%22:%7B%22state%22:%7B%22lazy_load_members%22:true%7D%7D%7D",
+    "use_state_after=true&filter=%7B%22room%22:%7B%22state%22:%7B%22lazy_load_members%22:true%7D%7D%7D",
+];
+
+#[test]
+fn membership_changes_by_others_are_followed() {
+    with_server(async |server| {
+        let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
+        for way in WAYS {
+            let room = server.public_room(&alice).await;
+            server.join(&bob, &room).await;
+            server.join(&carol, &room).await;
+            server.say(&carol, &room, "hello").await;
+            let mut client = Client::new(&server, &bob, way).await;
+            for (action, membership) in [("kick", "leave"), ("invite", "invite"), ("ban", "ban"), ("unban", "leave")] {
+                server.act(&alice, action, &room, &carol).await.ok();
+                client.follow().await;
+                let found = &client.at("m.room.member", &carol.user_id)["membership"];
+                assert_eq!(found, membership, "{way} {action}");
+            }
+            server.leave(&bob, &room).await;
+        }
+    });
+}
+
+#[test]
+fn state_that_changed_out_of_sight_is_not_mistaken_for_what_was_seen_before() {
+    with_server(async |server| {
+        let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
+        for way in WAYS {
+            for limit in [3, 50] {
+                let room = server.public_room(&alice).await;
+                server.join(&carol, &room).await;
+                let topic = async |topic: &str| {
+                    server.set_state(&alice, &room, "m.room.topic/", json!({ "topic": topic })).await.ok();
+                };
+                topic("old").await;
+                let visibility = json!({ "history_visibility": "joined" });
+                server.set_state(&alice, &room, "m.room.history_visibility/", visibility).await.ok();
+                topic("new").await;
+                server.leave(&carol, &room).await;
+                server.join(&bob, &room).await;
+                let limited =
+                    way.replace("%22room%22:%7B", &format!("%22room%22:%7B%22timeline%22:%7B%22limit%22:{limit}%7D,"));
+                let client = Client::new(&server, &bob, &limited).await;
+                assert_eq!(client.at("m.room.topic", "")["topic"], "new", "{limited}");
+                if !way.contains("lazy") {
+                    assert_eq!(client.at("m.room.member", &carol.user_id)["membership"], "leave", "{limited}");
+                }
+                assert_eq!(client.at("m.room.member", &bob.user_id)["membership"], "join", "{limited}");
+                server.leave(&bob, &room).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn who_comes_back_is_not_told_again_what_they_were_told() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        server.say(&alice, &room, "one").await;
+        let mut client = Client::new(&server, &bob, "a").await;
+        server.leave(&bob, &room).await;
+        client.follow().await;
+        server.say(&alice, &room, "while-away").await;
+        server.join(&bob, &room).await;
+        let last = server.say(&alice, &room, "two").await;
+        let told = client.follow().await;
+        assert_eq!(told["timeline"]["limited"], true, "{told}");
+        let events = fields(&told["timeline"]["events"], "event_id");
+        assert_eq!(events.len(), 3, "what was said in between, the join and what followed: {told}");
+        assert_eq!(events.last(), Some(&last));
+        // All state is told, since who left may have forgotten it.
+        assert!(!client.at("m.room.create", "").is_null());
+        let back = told["timeline"]["prev_batch"].as_str().unwrap();
+        let page = server.room_get(&bob, &room, &format!("messages?dir=b&limit=3&from={back}")).await.ok();
+        let kinds = fields(&page["chunk"], "type");
+        assert_eq!(kinds, ["m.room.member", "m.room.message", "m.room.member"], "{page}");
+    });
+}
+
+#[test]
+fn heroes_come_when_the_name_goes() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.room(&alice, json!({ "preset": "public_chat", "name": "Named" })).await;
+        server.join(&bob, &room).await;
+        let mut client = Client::new(&server, &bob, "a").await;
+        server.set_state(&alice, &room, "m.room.name/", json!({ "name": "" })).await.ok();
+        let told = client.follow().await;
+        assert_eq!(told["summary"]["m.heroes"], json!([alice.user_id]), "{told}");
+        server.say(&alice, &room, "no-news-of-names").await;
+        assert!(client.follow().await.get("summary").is_none());
+    });
+}
+
+#[test]
+fn state_after_is_there_wherever_a_room_is() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let mut client = Client::new(&server, &alice, "use_state_after=true").await;
+        let data = format!("/user/{}/rooms/{room}/account_data/m.x", alice.user_id);
+        server.put(&data, &alice.token, json!({ "a": 1 })).await.ok();
+        let told = client.follow().await;
+        assert_eq!(told["state_after"], json!({ "events": [] }), "{told}");
+    });
+}
+
+#[test]
+fn counts_follow_redactions_rules_and_ignored_users() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        // A filter that leaves out what changes the counts.
+        let filtered = "filter=%7B%22room%22:%7B%22timeline%22:%7B%22types%22:%5B%22none%22%5D%7D%7D%7D";
+        let mut all = Client::new(&server, &bob, "a").await;
+        let mut few = Client::new(&server, &bob, filtered).await;
+        server.say(&alice, &room, "one").await;
+        let second = server.say(&alice, &room, "two-swordfish").await;
+        all.follow().await;
+        few.follow().await;
+        assert_eq!((all.unread, few.unread), ((2, 0), (2, 0)));
+        server.put(&format!("/rooms/{room}/redact/{second}/r"), &alice.token, json!({})).await.ok();
+        all.follow().await;
+        few.follow().await;
+        assert_eq!((all.unread, few.unread), ((1, 0), (1, 0)));
+        server.say(&alice, &room, "three-swordfish").await;
+        all.follow().await;
+        assert_eq!(all.unread, (2, 0));
+        let rule = json!({ "pattern": "swordfish", "actions": ["notify", { "set_tweak": "highlight" }] });
+        server.put("/pushrules/global/content/fish", &bob.token, rule).await.ok();
+        server.set_state(&alice, &room, "m.room.topic/", json!({ "topic": "anything" })).await.ok();
+        all.follow().await;
+        assert_eq!(all.unread, (2, 1));
+        let data = format!("/user/{}/account_data/m.ignored_user_list", bob.user_id);
+        server.put(&data, &bob.token, json!({ "ignored_users": { &alice.user_id: {} } })).await.ok();
+        server.set_state(&alice, &room, "m.room.topic/", json!({ "topic": "something else" })).await.ok();
+        all.follow().await;
+        assert_eq!(all.unread, (0, 0));
+    });
+}
+
+#[test]
+fn receipts_of_one_user_for_one_event_are_all_shown() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let event = server.say(&alice, &room, "read-me").await;
+        let path = format!("/rooms/{room}/receipt/m.read/{event}");
+        server.post(&path, &bob.token, json!({})).await.ok();
+        server.post(&path, &bob.token, json!({ "thread_id": "main" })).await.ok();
+        let sync = server.get("/sync", &alice.token).await.ok();
+        let shown: Vec<Value> = sync["rooms"]["join"][&room]["ephemeral"]["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|receipts| receipts["content"][&event]["m.read"][&bob.user_id]["thread_id"].clone())
+            .collect();
+        assert_eq!(shown, [Value::Null, json!("main")]);
+    });
+}
