@@ -35,10 +35,7 @@ fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let outcome = match Cli::parse().command {
-        Command::Serve(arguments) => serve::run(&arguments).map_err(|error| {
-            logging::fatal(&error);
-            error
-        }),
+        Command::Serve(arguments) => serve::run(&arguments).inspect_err(logging::fatal),
         Command::Config { command: ConfigCommand::Sample } => print(&config::sample()),
         Command::Config { command: ConfigCommand::Check(arguments) } => check(&arguments),
         Command::User(arguments) => admin::run(&arguments.command),
