@@ -11,4 +11,5 @@ mod receipt;
 mod redactions;
 mod removals;
 mod scene;
+mod secrets;
 mod visibility;

@@ -22,7 +22,7 @@ const MAY_NAME_IT: &[Table] = &[
 ];
 
 /// Bytes of a step, so that there are many.
-const SMALL_STEP: usize = 1_000;
+const SMALL_STEP: usize = 300;
 
 /// A room of alice's on the first server, in which bob of the second has been, and said a lot.
 struct Scene<'a> {
@@ -198,6 +198,32 @@ fn a_room_is_removed_whole_and_entered_again() {
             scene.talk_alone("meanwhile").await;
             scene.bob_joins().await.unwrap();
             scene.same_state().await;
+            scene.talk(6..8).await;
+            scene.same_state().await;
+            for since in [None, Some(before.as_str())] {
+                let synced = sync(two, &scene.bob, since).await;
+                let joined = &synced["rooms"]["join"][&scene.room];
+                assert!(!joined["timeline"]["events"].as_array().unwrap().is_empty(), "{synced}");
+            }
+            // History from before, too.
+            let path = format!("/rooms/{}/messages?dir=b&limit=200", scene.room);
+            let history = call(two, &scene.bob, Method::GET, &path, Value::Null).await.unwrap();
+            let bodies: BTreeSet<&str> = history["chunk"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|event| event["content"]["body"].as_str())
+                .collect();
+            let first = format!("0-{}", network.server(0).name());
+            assert!(bodies.contains("meanwhile") && bodies.contains(&*first), "{bodies:?}");
+            let tags = format!("/user/{}/rooms/{}/tags", scene.bob.id, scene.room);
+            assert!(
+                call(two, &scene.bob, Method::GET, &tags, Value::Null).await.unwrap()["tags"]["u.kept"].is_object()
+            );
+            // And the room can be left and removed once more.
+            scene.bob_leaves().await;
+            scene.remove().await.unwrap();
+            scene.nothing_is_left();
         })
         .unwrap();
 }
