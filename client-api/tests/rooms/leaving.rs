@@ -135,3 +135,47 @@ fn a_room_is_new_to_a_client_also_if_the_user_s_name_changed_since_they_joined()
         assert_eq!((state(joined), joined.get("ephemeral")), (&json!([]), None));
     });
 }
+
+/// "Rooms which have been forgotten will never appear in the response to the /sync API, until the user re-joins, is re-invited, or
+/// knocks."
+#[test]
+fn a_forgotten_room_is_told_of_again_once_the_user_has_been_back() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        for (back, end) in [
+            ("join", "leave"),
+            ("join", "kick"),
+            ("join", "ban"),
+            ("invite", "kick"),
+            ("invite", "leave"),
+            ("knock", "kick"),
+        ] {
+            let room = server.public_room(&alice).await;
+            server.join(&bob, &room).await;
+            server.leave(&bob, &room).await;
+            let since = token(&server, &bob).await;
+            server.post(&format!("/rooms/{room}/forget"), &bob.token, json!({})).await.ok();
+            server.act(&alice, "ban", &room, &bob).await.ok();
+            let hidden = server.get(&format!("/sync?since={since}"), &bob.token).await.ok();
+            assert_eq!(hidden["rooms"]["leave"][&room], Value::Null, "{back} {end}");
+            server.act(&alice, "unban", &room, &bob).await.ok();
+            match back {
+                "join" => server.join(&bob, &room).await,
+                "invite" => drop(server.act(&alice, "invite", &room, &bob).await.ok()),
+                _ => {
+                    server.set_state(&alice, &room, "m.room.join_rules/", json!({ "join_rule": "knock" })).await.ok();
+                    server.post(&format!("/knock/{room}"), &bob.token, json!({})).await.ok();
+                }
+            }
+            let since = token(&server, &bob).await;
+            match end {
+                "leave" => server.leave(&bob, &room).await,
+                other => drop(server.act(&alice, other, &room, &bob).await.ok()),
+            }
+            let told = server.get(&format!("/sync?since={since}"), &bob.token).await.ok();
+            let left = &told["rooms"]["leave"][&room];
+            let last = left["timeline"]["events"].as_array().and_then(|events| events.last());
+            assert_eq!(last.map(|event| &event["state_key"]), Some(&json!(bob.user_id)), "{back} {end}: {told}");
+        }
+    });
+}

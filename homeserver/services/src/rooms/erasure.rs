@@ -1,19 +1,17 @@
 //! Users of ours who asked for their content to be erased when they left (client-server API, "Account deactivation"): who joins a
 //! room after that is served redacted copies of their events, who could see them before goes on seeing them.
 
+use super::memberships::last_join;
 use super::reader::{Membership, RoomReader};
 use super::standing::Standing;
 use crate::error::{Error, Result};
 use crate::names::server_of;
 use crate::tables;
 use arc_swap::ArcSwap;
-use state_res::ids::{EventKey, UserKey};
+use state_res::ids::UserKey;
 use std::collections::HashMap;
 use std::sync::Arc;
 use storage::{Batch, Snapshot, key};
-
-/// Longest chain of a user's own member events that is followed back to find when they joined.
-const MAX_MEMBER_EVENTS: usize = 200;
 
 /// Erased users and since when, in milliseconds. Few, and asked for with every event that is shown, so all of them are in memory.
 #[derive(Default)]
@@ -60,25 +58,6 @@ impl Erasures {
     }
 }
 
-/// When the user whose latest member event is `event` last joined, in milliseconds; `None` for who never did.
-pub(super) fn last_join(reader: &RoomReader, mut event: EventKey) -> Result<Option<i64>> {
-    let mut joined = None;
-    for _ in 0..MAX_MEMBER_EVENTS {
-        let (Some(standing), Some(pdu)) = (reader.standing(event)?, reader.pdu(event)?) else { break };
-        match (Membership::of(&pdu), joined) {
-            (Membership::Join, _) => joined = Some(pdu.origin_server_ts()),
-            (_, Some(_)) => break,
-            (_, None) => {}
-        }
-        let Some(user_id) = pdu.state_key() else { break };
-        match reader.state_event_key(standing.before, "m.room.member", user_id)? {
-            Some(previous) if previous != event => event = previous,
-            _ => break,
-        }
-    }
-    Ok(joined)
-}
-
 /// Whether an event of `sender` is erased for a server: none of its users was joined at the event, nor joined before the erasure.
 ///
 /// # Errors
@@ -93,7 +72,7 @@ pub fn is_erased_for(reader: &RoomReader, server: &str, sender: &str, standing: 
     }
     for member in reader.members()? {
         if server_of(&member.user_id) == Some(server)
-            && last_join(reader, member.event)?.is_some_and(|joined| joined < since)
+            && last_join(reader, member.event)?.is_some_and(|joined| joined.ts < since)
         {
             return Ok(false);
         }

@@ -9,6 +9,9 @@ use state_res::ids::{EventKey, RoomKey, UserKey};
 use state_res::room_version::RoomVersion;
 use storage::{Batch, Position, Snapshot, key};
 
+/// Longest chain of a user's own member events that is followed back to find when they joined.
+const MAX_MEMBER_EVENTS: usize = 200;
+
 /// A change of a local user's membership, to be written.
 pub struct Change<'a> {
     /// Whose.
@@ -102,6 +105,11 @@ fn write_row(batch: &mut Batch, change: &Change<'_>, stripped: &str, version: Op
     );
     let key = key::Writer::new().id16(change.user.as_bytes()).id16(change.room.as_bytes());
     put_with_position(batch, tables::MEMBERSHIPS, key, value, Some(2));
+    // "Rooms which have been forgotten will never appear [...] until the user re-joins, is re-invited, or knocks".
+    let away = |membership| matches!(membership, None | Some(Membership::Leave | Membership::Ban));
+    if !(away(Some(change.membership)) && away(change.previous)) {
+        batch.delete(tables::FORGOTTEN, &room_key_of(change.user, change.room));
+    }
 }
 
 fn decode(room: RoomKey, bytes: &[u8]) -> Option<UserRoom> {
@@ -147,6 +155,39 @@ pub fn of_user_in(snapshot: &Snapshot, user: UserKey, room: RoomKey) -> Result<O
         None => Ok(None),
         Some(value) => decode(room, &value).map(Some).ok_or_else(damaged),
     }
+}
+
+/// Where and when a user joined.
+#[derive(Debug, Clone, Copy)]
+pub struct Joined {
+    /// The position of the event.
+    pub position: Position,
+    /// Its ordinal there.
+    pub ordinal: u16,
+    /// What it says of its time, in milliseconds.
+    pub ts: i64,
+}
+
+/// Where the user whose latest member event is `event` last became joined, whatever they changed in it since; `None` for who never did.
+pub fn last_join(reader: &RoomReader, mut event: EventKey) -> Result<Option<Joined>> {
+    let mut joined = None;
+    for _ in 0..MAX_MEMBER_EVENTS {
+        let (Some(standing), Some(pdu)) = (reader.standing(event)?, reader.pdu(event)?) else { break };
+        match (Membership::of(&pdu), joined) {
+            (Membership::Join, _) => {
+                let (position, ordinal) = (standing.position, standing.ordinal);
+                joined = Some(Joined { position, ordinal, ts: pdu.origin_server_ts() });
+            }
+            (_, Some(_)) => break,
+            (_, None) => {}
+        }
+        let Some(user_id) = pdu.state_key() else { break };
+        match reader.state_event_key(standing.before, "m.room.member", user_id)? {
+            Some(previous) if previous != event => event = previous,
+            _ => break,
+        }
+    }
+    Ok(joined)
 }
 
 /// Whether a user has forgotten a room since leaving it.

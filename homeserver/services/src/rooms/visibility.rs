@@ -5,6 +5,7 @@
 
 use super::caches::Perspective;
 use super::history::HistoryKey;
+use super::memberships::is_forgotten;
 use super::reader::{Membership, RoomReader};
 use super::record::StoredEvent;
 use super::standing::Standing;
@@ -74,6 +75,8 @@ pub struct Viewer<'a> {
     joined: bool,
     /// Where they last stopped being joined: what came before it, they may see under `shared`.
     ended: Option<End>,
+    /// Whether they have forgotten the room since: "a user will no longer be able to retrieve history for this room".
+    forgotten: bool,
     user: UserKey,
     known: Mutex<Known>,
 }
@@ -91,17 +94,20 @@ impl<'a> Viewer<'a> {
         let user = UserKey::of(user_id);
         let member = reader.member(user)?;
         let joined = member.as_ref().is_some_and(|member| member.membership == Membership::Join);
-        let ended = match &member {
-            Some(member) if !joined => last_joined(reader, member.event)?,
+        let away = member.filter(|_| !joined);
+        let forgotten = away.is_some() && is_forgotten(reader.snapshot(), user, reader.room())?;
+        let ended = match away {
+            Some(member) if !forgotten => last_joined(reader, member.event)?,
             _ => None,
         };
-        Ok(Self { reader, user_id: user_id.to_owned(), user, joined, ended, known: Mutex::default() })
+        Ok(Self { reader, user_id: user_id.to_owned(), user, joined, ended, forgotten, known: Mutex::default() })
     }
 
     /// A user of whom it is known that they are joined now.
     #[must_use]
     pub fn joined(reader: &'a RoomReader, user_id: &str, user: UserKey) -> Self {
-        Self { reader, user_id: user_id.to_owned(), user, joined: true, ended: None, known: Mutex::default() }
+        let (user_id, known) = (user_id.to_owned(), Mutex::default());
+        Self { reader, user_id, user, joined: true, ended: None, forgotten: false, known }
     }
 
     /// The room.
@@ -182,14 +188,20 @@ impl<'a> Viewer<'a> {
             return Ok(false);
         }
         let joined = match self.reader.member(self.user)? {
-            Some(member) => super::erasure::last_join(self.reader, member.event)?,
+            Some(member) => super::memberships::last_join(self.reader, member.event)?,
             None => None,
         };
-        Ok(joined.is_none_or(|joined| joined >= since))
+        Ok(joined.is_none_or(|joined| joined.ts >= since))
     }
 
     fn allows(&self, visibility: HistoryVisibility, membership: Option<Membership>, standing: &Standing) -> bool {
-        if visibility == HistoryVisibility::WorldReadable || membership == Some(Membership::Join) {
+        if visibility == HistoryVisibility::WorldReadable {
+            return true;
+        }
+        if self.forgotten {
+            return false;
+        }
+        if membership == Some(Membership::Join) {
             return true;
         }
         match visibility {
