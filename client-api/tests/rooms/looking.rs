@@ -172,3 +172,26 @@ fn notifications_are_what_the_rules_notify_of_in_all_rooms() {
         assert_eq!(ids(&list("").await), [said[4].clone(), said[2].clone(), said[0].clone()]);
     });
 }
+
+/// A new name is one more member event, and no new join.
+#[test]
+fn what_was_said_before_somebody_joined_is_not_counted_when_their_name_changes() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        for text in ["before", "before-too"] {
+            server.say(&alice, &room, text).await;
+        }
+        server.join(&bob, &room).await;
+        for (index, name) in ["Bob", "Robert"].into_iter().enumerate() {
+            let path = format!("/profile/{}/displayname", bob.user_id);
+            server.put(&path, &bob.token, json!({ "displayname": name })).await.ok();
+            let sync = server.get("/sync", &bob.token).await.ok();
+            let unread = &sync["rooms"]["join"][&room]["unread_notifications"];
+            assert_eq!(unread["notification_count"], json!(index), "{name}");
+            let notifications = server.get("/notifications", &bob.token).await.ok();
+            assert_eq!(notifications["notifications"].as_array().unwrap().len(), index, "{name}");
+            server.say(&alice, &room, &format!("after-{name}")).await;
+        }
+    });
+}

@@ -7,6 +7,7 @@ use super::Push;
 use crate::error::Result;
 use crate::rooms::announced::Announced;
 use crate::rooms::head::Head;
+use crate::rooms::memberships::{self, UserRoom};
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader, user_topic};
 use crate::sync::{Unread, UnreadCounts};
@@ -197,12 +198,10 @@ impl Push {
             *known = (*known).max(place);
         };
         raise(None, (0, 0));
-        if let Some(row) =
-            crate::rooms::memberships::of_user_in(reader.snapshot(), UserKey::of(user_id), reader.room())?
-            && row.membership == Membership::Join
-            && row.previous != Some(Membership::Join)
+        if let Some(row) = memberships::of_user_in(reader.snapshot(), UserKey::of(user_id), reader.room())?
+            && let Some(joined) = joined_at(reader, &row)?
         {
-            raise(None, (row.position, row.ordinal));
+            raise(None, joined);
         }
         for receipt in self.ephemeral.receipts_of(reader.snapshot(), reader.room(), user_id)? {
             let Some(standing) = reader.standing(EventKey::of(&receipt.event_id))? else { continue };
@@ -328,6 +327,18 @@ impl Push {
         });
         self.contexts.lock().put(reader.room(), Arc::clone(&context));
         Ok(Some(context))
+    }
+}
+
+/// Where a user became joined to a room that they are in.
+pub(super) fn joined_at(reader: &RoomReader, row: &UserRoom) -> Result<Option<Place>> {
+    match (row.membership, row.previous, row.event) {
+        // Their row is of what they changed since, their name perhaps.
+        (Membership::Join, Some(Membership::Join), Some(event)) => {
+            Ok(memberships::last_join(reader, event)?.map(|joined| (joined.position, joined.ordinal)))
+        }
+        (Membership::Join, ..) => Ok(Some((row.position, row.ordinal))),
+        _ => Ok(None),
     }
 }
 

@@ -70,7 +70,7 @@ impl Services {
         let mut rooms = Vec::with_capacity(readers.len());
         let mut heads: BinaryHeap<(Place, EventKey, usize)> = BinaryHeap::new();
         for (row, reader) in &readers {
-            let mut rows = timeline(reader, row, from);
+            let mut rows = timeline(reader, row, from)?;
             if let Some(first) = rows.next().transpose()? {
                 heads.push((first.0, first.1, rooms.len()));
             }
@@ -150,9 +150,9 @@ impl Services {
 }
 
 /// What was announced in a room while the user was in it, up to and including `from`.
-fn timeline<'a>(reader: &'a RoomReader, row: &'a UserRoom, from: Option<Place>) -> Rows<'a> {
+fn timeline<'a>(reader: &'a RoomReader, row: &'a UserRoom, from: Option<Place>) -> Result<Rows<'a>> {
     // Rows after the one in which the user joined.
-    let joined = if row.previous == Some(Membership::Join) { 0 } else { row.position };
+    let joined = super::counts::joined_at(reader, row)?.map_or(0, |(position, _)| position);
     let start = room_key(reader.room(), &joined.saturating_add(1).to_be_bytes());
     let end = match from {
         Some((position, ordinal)) => {
@@ -165,14 +165,14 @@ fn timeline<'a>(reader: &'a RoomReader, row: &'a UserRoom, from: Option<Place>) 
         None => storage::key::prefix_end(reader.room().as_bytes()),
     };
     if !end.is_empty() && start >= end {
-        return Box::new(std::iter::empty());
+        return Ok(Box::new(std::iter::empty()));
     }
-    Box::new(reader.snapshot().scan_rev(tables::TIMELINE, start..end).map(|row| {
+    Ok(Box::new(reader.snapshot().scan_rev(tables::TIMELINE, start..end).map(|row| {
         let (key, value): (Bytes, Bytes) = row?;
         let mut place = storage::key::Reader::new(key.get(16..).unwrap_or_default());
         let mut value = storage::key::Reader::new(&value);
         Ok(((place.u64()?, place.u16()?), EventKey::from_bytes(value.id16()?)))
-    }))
+    })))
 }
 
 /// Reads a `next_token`.
