@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::rooms::client_event::{ClientView, EventForm};
 use crate::rooms::filter::EventFilter;
 use crate::rooms::head::Head;
+use crate::rooms::history::HistoryKey;
 use crate::rooms::record::{StoredEvent, write_json_string};
 use crate::rooms::timeline::{self, Boundary, Direction};
 use crate::rooms::visibility::{HistoryVisibility, Viewer};
@@ -52,32 +53,45 @@ impl Peers {
         let denied = || crate::rooms::send::not_in_room(room_id);
         let head = reader.head()?.ok_or_else(denied)?;
         let member = reader.member(UserKey::of(user_id))?;
-        if let Some(member) = &member {
-            match member.membership {
-                Membership::Join => {
-                    let root = head.root;
-                    return Ok((reader, head, root));
-                }
-                Membership::Leave | Membership::Ban => {
-                    let forgotten = crate::rooms::memberships::is_forgotten(
-                        reader.snapshot(),
-                        UserKey::of(user_id),
-                        reader.room(),
-                    )?;
-                    // Of what came after the end, an invite that was turned down or a ban, they see nothing.
-                    let ended = Viewer::new(&reader, user_id)?.ended().map(|end| end.root);
-                    if let Some(root) = ended.filter(|_| !forgotten) {
-                        return Ok((reader, head, root));
-                    }
-                }
-                Membership::Invite | Membership::Knock => {}
-            }
+        if member.is_some_and(|member| member.membership == Membership::Join) {
+            let root = head.root;
+            return Ok((reader, head, root));
+        }
+        // Of what came after the end, an invite or a ban perhaps, they see nothing.
+        if let Some(root) = Viewer::new(&reader, user_id)?.ended().map(|end| end.root) {
+            return Ok((reader, head, root));
         }
         if HistoryVisibility::at(&reader, head.root)? == HistoryVisibility::WorldReadable {
             let root = head.root;
             return Ok((reader, head, root));
         }
         Err(denied())
+    }
+
+    /// A room as a user may page through it: as [`Self::look`], and for who is invited where invited users see what is said.
+    fn look_back(&self, user_id: &str, room_id: &str) -> Result<RoomReader> {
+        let denied = match self.look(user_id, room_id) {
+            Ok((reader, ..)) => return Ok(reader),
+            Err(denied) => denied,
+        };
+        let reader = self.rooms.reader(RoomKey::of(room_id));
+        let Some(head) = reader.head()? else { return Err(denied) };
+        let invited =
+            reader.member(UserKey::of(user_id))?.is_some_and(|member| member.membership == Membership::Invite);
+        if invited && HistoryVisibility::at(&reader, head.root)? == HistoryVisibility::Invited {
+            return Ok(reader);
+        }
+        Err(denied)
+    }
+
+    /// An event about which a user asks more. Whether they may is decided by the event; only of one that they may not see it matters whether
+    /// they may look at the room at all.
+    ///
+    /// # Errors
+    /// 403 `M_FORBIDDEN` for who may not look at the room, 404 `M_NOT_FOUND`.
+    fn event_seen(&self, viewer: &Viewer<'_>, room_id: &str, event_id: &str) -> Result<(StoredEvent, HistoryKey)> {
+        timeline::visible_event(viewer.reader(), viewer, event_id)
+            .or_else(|missing| self.look(viewer.user_id(), room_id).and(Err(missing)))
     }
 
     fn boundary(&self, token: Option<&str>, name: &str) -> Result<Option<Boundary>> {
@@ -122,7 +136,7 @@ impl Peers {
         let mut past_gap = false;
         loop {
             let gap = {
-                let (reader, _, _) = self.look(request.user_id, request.room_id)?;
+                let reader = self.look_back(request.user_id, request.room_id)?;
                 let viewer = Viewer::new(&reader, request.user_id)?;
                 let wanted = timeline::Wanted {
                     direction: request.direction,
@@ -205,9 +219,9 @@ impl Peers {
         limit: usize,
         filter: &EventFilter,
     ) -> Result<Vec<u8>> {
-        let (reader, _, _) = self.look(user_id, room_id)?;
+        let reader = self.rooms.reader(RoomKey::of(room_id));
         let viewer = Viewer::new(&reader, user_id)?;
-        let (event, history) = timeline::visible_event(&reader, &viewer, event_id)?;
+        let (event, history) = self.event_seen(&viewer, room_id, event_id)?;
         let half = limit / 2;
         let side = |direction, from: &Boundary, count: usize| {
             if count == 0 {
@@ -392,9 +406,9 @@ impl Peers {
     /// # Errors
     /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`, 400 `M_INVALID_PARAM`.
     pub fn relations(&self, request: &RelationsRequest<'_>) -> Result<Vec<u8>> {
-        let (reader, _, _) = self.look(request.user_id, request.room_id)?;
+        let reader = self.rooms.reader(RoomKey::of(request.room_id));
         let viewer = Viewer::new(&reader, request.user_id)?;
-        timeline::visible_event(&reader, &viewer, request.event_id)?;
+        self.event_seen(&viewer, request.room_id, request.event_id)?;
         let from = self.boundary(request.from, "from")?;
         let to = self.boundary(request.to, "to")?;
         let mut found: Vec<(Boundary, StoredEvent)> = Vec::new();
