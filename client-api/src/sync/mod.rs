@@ -43,6 +43,7 @@ async fn handle(
     let request = SyncRequest {
         user_id: session.user_id.to_string(),
         device_id: session.device_id.to_string(),
+        session,
         filter,
         since: parameters.since,
         full_state: parameters.full_state,

@@ -22,3 +22,4 @@ mod state;
 mod threads;
 mod visibility;
 mod voip;
+mod waiting;

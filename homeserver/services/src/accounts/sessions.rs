@@ -58,6 +58,18 @@ impl Session {
         }
         Err(Error::forbidden("The access token belongs to another user than the one in the path."))
     }
+
+    /// Refuses to go on with a request that outlived its token. One that a refresh has replaced may finish what it began.
+    ///
+    /// # Errors
+    ///
+    /// 401 `M_UNKNOWN_TOKEN`.
+    pub fn must_last(&self, snapshot: &Snapshot) -> Result<()> {
+        let lasts = snapshot.contains(tables::ACCESS_TOKENS, &self.token.0)?
+            || (self.expires_at.is_some()
+                && snapshot.contains(tables::DEVICES, &device_key(self.user, &self.device_id))?);
+        if lasts { Ok(()) } else { Err(unknown()) }
+    }
 }
 
 /// What `/login` and `/register` give.
@@ -179,6 +191,7 @@ impl Accounts {
                 // A known device keeps its name; its former tokens end.
                 batch.require_version(tables::DEVICES, &key, existing.version);
                 devices::end_tokens(batch, &existing.value);
+                devices::changed(batch, user_id);
                 existing.value
             }
             None => {

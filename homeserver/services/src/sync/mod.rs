@@ -12,6 +12,7 @@ pub(crate) use answer::ignored_users;
 pub use room::{RoomSync, STRIPPED_TYPES, stripped_state};
 pub use token::{LeftOut, MAX_LEFT_OUT, SyncToken};
 
+use crate::accounts::Session;
 use crate::accounts::filters::SyncFilter;
 use crate::ephemeral::Ephemeral;
 use crate::error::Result;
@@ -40,6 +41,8 @@ pub struct SyncRequest {
     pub user_id: String,
     /// Their device.
     pub device_id: String,
+    /// What lets them ask: a wait ends with it.
+    pub session: Arc<Session>,
     /// What to leave out.
     pub filter: Arc<SyncFilter>,
     /// The token of the last answer.
@@ -154,7 +157,7 @@ impl Syncs {
     /// Answers a sync: JSON text.
     ///
     /// # Errors
-    /// 400 `M_INVALID_PARAM` for a bad token.
+    /// 400 `M_INVALID_PARAM` for a bad token, 401 `M_UNKNOWN_TOKEN` if the session ends while the client waits.
     pub async fn sync(&self, request: &SyncRequest) -> Result<Vec<u8>> {
         let store = &self.rooms.deps().store;
         let world = &self.rooms.deps().world;
@@ -197,6 +200,7 @@ impl Syncs {
                     () = self.stopping.cancelled() => false,
                     changed = world.timeout(left, changes.changed()) => changed.is_ok(),
                 };
+                request.session.must_last(&store.snapshot())?;
                 if !woken {
                     // One last look, so that the token is as fresh as can be.
                     return self.answer(request, user, since, &left_out).map(|answer| answer.json);
