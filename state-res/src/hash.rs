@@ -71,6 +71,12 @@ pub fn encode(hash: &[u8; 32]) -> String {
     BASE64.encode(hash)
 }
 
+/// Whether a text from outside, such as `hashes.sha256`, is this hash: as bytes, for Base64 may be padded.
+#[must_use]
+pub fn is_encoded(text: &str, hash: &[u8; 32]) -> bool {
+    BASE64.decode(text).is_ok_and(|bytes| bytes == hash)
+}
+
 /// The content hash of an event in canonical form: that of the text without the members that do not count, taken in the
 /// pieces between them, so that nothing is copied.
 pub(crate) fn content_hash_of_canonical(canonical: &[u8]) -> [u8; 32] {

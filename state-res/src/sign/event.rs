@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
 use serde_json::{Map, Value};
 
 use super::{ALGORITHM, SignatureError, SigningKey, VerifyKey, add_signature, signed_bytes_of_json};
 use crate::{
     canonical_json::{CanonicalError, Document, Numbers, write_object},
-    hash::{self, BASE64},
-    ids,
+    hash, ids,
     pdu::{Identity, Pdu, PduError, numbers_of},
     redact::redact,
     room_version::{EventIdFormat, RoomVersion},
@@ -86,9 +84,11 @@ pub fn verify_event(
 /// Compares the content hash that an event carries with the one that its content has.
 #[must_use]
 pub fn compare_content_hash(event: &Pdu) -> ContentHash {
-    let sent = BASE64.decode(event.sent_content_hash());
-    let matches = sent.is_ok_and(|sent| sent == event.content_hash());
-    if matches { ContentHash::Matches } else { ContentHash::Differs }
+    if hash::is_encoded(event.sent_content_hash(), &event.content_hash()) {
+        ContentHash::Matches
+    } else {
+        ContentHash::Differs
+    }
 }
 
 /// Checks that one server signed an event, whether or not it must have.

@@ -1,7 +1,7 @@
 //! Rooms that are refused: with status 2, the place, and the reason.
 
 use serde_json::{Value, json};
-use state_res::room_version::RoomVersion;
+use state_res::{canonical_json::MAX_NESTING, room_version::RoomVersion};
 
 use crate::support::{Duel, Room, complaint, run};
 
@@ -152,7 +152,7 @@ fn places() {
             list.push(wrong.clone());
             Value::Array(list)
         };
-        let is_too_deep = (0..94).fold(json!("x"), |inner, _| json!([inner]));
+        let is_too_deep = (0..MAX_NESTING - 2).fold(json!("x"), |inner, _| json!([inner]));
         // What is wrong, in what member it is put and how, and what is said of it.
         let mut cases: Vec<(Value, &str, Value, &str)> = Vec::new();
         let mut case = |wrong: Value, member, value: Value, told| cases.push((wrong, member, value, told));
@@ -187,8 +187,8 @@ fn places() {
             file["events"][3]["unsigned"] = json!({ "a": 9.5 });
             let text = serde_json::to_string(&file).unwrap();
             if told.is_empty() {
-                // The event, its content and two arrays in it are four levels, the second of these arrays touching the 94.
-                let at = text.find(&"[".repeat(94)).unwrap() + 93;
+                // The event, its content and two arrays in it are four levels, the second of these arrays touching the others.
+                let at = text.find(&"[".repeat(MAX_NESTING - 2)).unwrap() + MAX_NESTING - 3;
                 refused(text.as_bytes(), &[&format!("standard input:1:{}: events[3]: nested too deeply", at + 1)]);
                 continue;
             }

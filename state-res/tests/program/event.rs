@@ -89,6 +89,32 @@ fn canonical_is_all_that_was_given() {
     }
 }
 
+/// A hash is what its Base64 decodes to: padding and unused bits at the end do not matter, other bytes do.
+#[test]
+fn content_hashes_are_compared_as_bytes() {
+    for version in RoomVersion::ALL {
+        let mut json = Duel::new(version, true).room.events.pop().unwrap();
+        let sent = json["hashes"]["sha256"].as_str().unwrap().to_owned();
+        assert_eq!(sent.len(), 43);
+        // The last of 43 characters holds four bits of the hash and two that are not used.
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let (before, last) = sent.split_at(42);
+        let last = ALPHABET.iter().position(|of| *of == last.as_bytes()[0]).unwrap();
+        let with_last = |last: usize| format!("{before}{}", ALPHABET[last] as char);
+        for (text, matches) in [
+            (format!("{sent}="), true),
+            (with_last(last | 3), true),
+            (with_last(last ^ 4), false),
+            (sent[..40].to_owned(), false),
+            (format!("{sent}*"), false),
+            (String::new(), false),
+        ] {
+            json["hashes"]["sha256"] = json!(text);
+            assert_eq!(event(version, &json)["content_hash_matches"], matches, "{version}: {text}");
+        }
+    }
+}
+
 /// What is wrong is said in a sentence with its place.
 #[test]
 fn broken() {

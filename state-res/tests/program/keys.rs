@@ -52,6 +52,7 @@ fn good_signatures() {
     assert!(complaint.contains("events[4].signatures: no key of b"), "{complaint}");
 }
 
+// clause: S3.2
 /// A wrong signature, none, a key that had expired.
 #[test]
 fn bad_signatures() {
@@ -80,6 +81,32 @@ fn bad_signatures() {
         } else {
             let told = complaint(&arguments, &bytes(&good));
             assert!(told.contains("events[4].signatures: no key of b that signed is known and was valid"), "{told}");
+        }
+    }
+}
+
+// clause: S3.2
+/// A key that its server is known to have stopped using signs nothing later, in any room version.
+#[test]
+fn expired_keys() {
+    for version in RoomVersion::ALL {
+        let duel = Duel::new(version, true);
+        // Events are of the times 1000, 1001, …, and Bob's server has signed those of 1004 and 1007.
+        for (expired_at, refused) in [(1_003, Some(4)), (1_006, Some(7)), (1_007, None)] {
+            let mut documents: Value = SERVERS.iter().map(|server| document(server, 1 << 50)).collect();
+            documents[1]["verify_keys"] = json!({});
+            let old = json!({ "key": key_of("b").verify_key().to_base64(), "expired_ts": expired_at });
+            documents[1]["old_verify_keys"] = json!({ "ed25519:k1": old });
+            let keys = keys_file(&format!("old{version}-{expired_at}.json"), &documents);
+            let arguments = ["resolve", "-", "--keys", &keys];
+            match refused {
+                None => assert_eq!(answer(&arguments, &duel.file()), duel.resolution()),
+                Some(at) => {
+                    let told = complaint(&arguments, &bytes(&duel.file()));
+                    let reason = format!("events[{at}].signatures: no key of b that signed is known and was valid");
+                    assert!(told.contains(&reason), "{version}: {told}");
+                }
+            }
         }
     }
 }

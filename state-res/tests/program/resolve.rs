@@ -189,6 +189,56 @@ fn absent_auth_events() {
     }
 }
 
+/// What an event cites of another room takes no part: not as what decides, and not as what is resolved. The event that cites
+/// it was rejected.
+#[test]
+fn auth_events_of_another_room() {
+    for version in RoomVersion::ALL.into_iter().filter(|version| *version >= RoomVersion::V2) {
+        let mut room = Room::new(version, false);
+        let create = room.ids[0].clone();
+        let joined = json!({ "membership": "join" });
+        let public = json!({ "join_rule": "public" });
+        // A second room, in which Bob has made himself at home.
+        let mut other = Room::new(version, false);
+        other.events.clear();
+        other.ids.clear();
+        other.room_id = "!other:b".to_owned();
+        let mut other_create = room.events[0].clone();
+        other_create["sender"] = json!(BOB);
+        if version.rules().auth.creator_in_content {
+            other_create["content"]["creator"] = json!(BOB);
+        }
+        if version.rules().create_event_is_room_id {
+            other.room_id = format!("!{}", &other.push(other_create)[1..]);
+        } else {
+            other_create["room_id"] = json!(other.room_id);
+            if version <= RoomVersion::V2 {
+                other_create["event_id"] = json!("$other:a");
+            }
+            other.push(other_create);
+        }
+        let other_create = other.ids[0].clone();
+        let bob_elsewhere = other.add("m.room.member", Some(BOB), BOB, joined.clone(), &[&other_create], &[]);
+
+        let alice = room.add("m.room.member", Some(ALICE), ALICE, joined.clone(), &[&create], &[]);
+        let rules = room.add("m.room.join_rules", Some(""), ALICE, public, &[&alice], &[&alice]);
+        let levels = json!({ "state_default": 0 });
+        let power = room.add("m.room.power_levels", Some(""), ALICE, levels, &[&rules], &[&alice]);
+        let by_stranger = room.add("m.room.name", Some(""), BOB, json!({}), &[&power], &[&power, &bob_elsewhere]);
+        room.events.extend(other.events);
+        room.ids.extend(other.ids);
+
+        let base = [create.as_str(), &alice, &rules, &power];
+        let with = |event: &str| resolve(&room.file(&[&base, &[&base[..], &[event]].concat()]));
+        // Nobody but the other room says that Bob is joined.
+        let plain = resolve(&room.file(&[&base]));
+        assert_eq!(with(&by_stranger), plain, "{version}: another room's member");
+        let verdict = answer(&["auth", "-", &by_stranger], &room.file(&[&base]));
+        let rule = if version == RoomVersion::V12 { "3.4" } else { "2.5" };
+        assert_eq!(verdict["by_auth_events"]["rule"], rule, "{version}");
+    }
+}
+
 /// In room version 12 no event cites the create event, and it must be there all the same.
 #[test]
 fn absent_create_event() {

@@ -731,6 +731,25 @@ fn power_levels(c: &mut Cases) {
     );
     c.refused(&rule(3, ".2"), "a level is raised above one's own", change(|power| power["kick"] = json!(51)));
     c.refused(&rule(3, ".2"), "a level is set above one's own", change(|power| power["invite"] = json!(51)));
+    // What is absent is 50 or 0, and giving it as just that is a change all the same.
+    let by_dora = |old: Value, new: Value| {
+        move || {
+            let f = Fixture::new(v);
+            let state = f.room(vec![f.member("@dora:a", "join"), f.power("@alice:a", old.clone())]);
+            check(&f.power("@dora:a", new.clone()), &state)
+        }
+    };
+    let without = json!({ "users": { "@dora:a": 49 }, "state_default": 0 });
+    let with = |name: &str, level: i64| {
+        let mut with = without.clone();
+        with[name] = json!(level);
+        with
+    };
+    for name in ["kick", "ban", "redact"] {
+        c.refused(&rule(3, ".1"), "a level is given as its default", by_dora(without.clone(), with(name, 50)));
+        c.refused(&rule(3, ".1"), "a default level is removed", by_dora(with(name, 50), without.clone()));
+    }
+    c.allowed(&rule(8, ""), "a default level within one's own", by_dora(without.clone(), with("invite", 0)));
     c.refused(
         &rule(4, ".1"),
         "an event's level above one's own is lowered",

@@ -24,7 +24,8 @@ pub(crate) fn run(file: &str, version: &str) -> Result<String, Failure> {
     let event = read.event();
     let content_hash = hash::encode(&read.content_hash());
     // Without `hashes` there is nothing to compare with.
-    let matches = (!read.absent().contains(&"hashes")).then(|| event.sent_content_hash() == content_hash);
+    let matches =
+        (!read.absent().contains(&"hashes")).then(|| hash::is_encoded(event.sent_content_hash(), &read.content_hash()));
     let report = json!({
         "canonical": read.whole_canonical(),
         "content_hash": content_hash,

@@ -33,7 +33,8 @@ Without --keys no signature and no content hash is checked. With --keys FILE eve
 specification asks of it, by a key in FILE; an event whose content hash is wrong is taken redacted. (Who vouches for a restricted
 join must have signed by an authorisation rule: the event is rejected where they have not.) FILE holds
 {\"server.name\": {\"ed25519:1\": \"Base64\"}}, or what a server answers at /_matrix/key/v2/server or /_matrix/key/v2/query, or
-an array of such answers. From room version 5 on a key counts until `valid_until_ts` or `expired_ts`, where FILE has them.
+an array of such answers. Where FILE has them, a key counts up to its `expired_ts`, and from room version 5 on up to its
+`valid_until_ts`.
 
 Standard output holds the answer and nothing else. The exit status is 0 when there is one (\"not allowed\" is an answer), 2
 when the command line or the input is broken (then standard error says where and why), and 1 when standard output does not take
@@ -59,7 +60,8 @@ for it could be one that decides. (State resolution 1 looks at no auth chain.) W
 
 Resolution falls back to an event's own auth events for what a state lacks, unless they were rejected. Here an event counts
 as rejected if its own auth events do not allow it (`causeway-state auth` says why). Whether the state before it allowed it
-FILE does not tell.
+FILE does not tell. Auth events of another room take no part; message
+events in an auth chain are refused.
 
 \"causeway-state help\" describes FILE and --keys.";
 

@@ -30,8 +30,30 @@ pub(crate) struct Checked {
 
 struct Known {
     key: VerifyKey,
-    /// The last time, in milliseconds since the Unix epoch, at which the key was valid, if that is known.
-    valid_until: Option<i64>,
+    valid: Valid,
+}
+
+/// Up to when a key is valid, in milliseconds since the Unix epoch, that moment included.
+#[derive(Clone, Copy)]
+enum Valid {
+    /// The file does not say.
+    Ever,
+    /// Its document may be relied on until then. Room versions 1 to 4 do not ask.
+    Until(i64),
+    /// Its server stopped using it then. It signs nothing later in any room version.
+    Expired(i64),
+}
+
+impl Valid {
+    /// Whether a key may have signed an event (server-server API, "Validating hashes and signatures on received events",
+    /// and what room version 5 adds).
+    fn covers(self, event: &Pdu) -> bool {
+        match self {
+            Valid::Ever => true,
+            Valid::Until(until) => until >= event.origin_server_ts() || !event.version().rules().enforces_key_validity,
+            Valid::Expired(at) => at >= event.origin_server_ts(),
+        }
+    }
 }
 
 impl Keys {
@@ -59,7 +81,7 @@ impl Keys {
         } else {
             for (server, by_id) in object {
                 for (key_id, text) in source.object(by_id, &server)? {
-                    keys.add(&source, &server, &key_id, text, None, &joined(&server, &key_id))?;
+                    keys.add(&source, &server, &key_id, text, Valid::Ever, &joined(&server, &key_id))?;
                 }
             }
         }
@@ -71,11 +93,9 @@ impl Keys {
     /// Whether the server signed whose user vouches for a restricted join is a matter of the authorisation rules, which
     /// may not allow the event.
     pub(crate) fn check(&self, event: Pdu) -> Result<Checked, SignatureError> {
-        let enforces_validity = event.version().rules().enforces_key_validity;
         let lookup = |server: &str, key_id: &str| {
             let known = self.0.get(&(server.to_owned(), key_id.to_owned()))?;
-            let is_valid = known.valid_until.is_none_or(|until| until >= event.origin_server_ts());
-            (is_valid || !enforces_validity).then(|| known.key.clone())
+            known.valid.covers(&event).then(|| known.key.clone())
         };
         let vouched = check_authoriser_signature(&event, |server| verify_event_by(&event, server, lookup).is_ok());
         let content_hash = match &vouched {
@@ -120,11 +140,11 @@ impl Keys {
                 let member = |name: &str| {
                     members.get(name).copied().ok_or_else(|| source.complain(entry, &path, format!("has no `{name}`")))
                 };
-                let until = match expiry {
-                    None => until,
-                    Some(expiry) => integer(source, member(expiry)?, &joined(&path, expiry))?,
+                let valid = match expiry {
+                    None => Valid::Until(until),
+                    Some(expiry) => Valid::Expired(integer(source, member(expiry)?, &joined(&path, expiry))?),
                 };
-                self.add(source, &server, &key_id, member("key")?, Some(until), &joined(&path, "key"))?;
+                self.add(source, &server, &key_id, member("key")?, valid, &joined(&path, "key"))?;
             }
         }
         Ok(())
@@ -136,7 +156,7 @@ impl Keys {
         server: &str,
         key_id: &str,
         text: &RawValue,
-        valid_until: Option<i64>,
+        valid: Valid,
         path: &str,
     ) -> Result<(), Failure> {
         // Other algorithms may be listed; nothing is signed by them.
@@ -145,7 +165,7 @@ impl Keys {
         }
         let base64 = source.string(text, || path.to_owned())?;
         let key = VerifyKey::from_base64(&base64).map_err(|error| source.complain(text, path, error))?;
-        self.0.insert((server.to_owned(), key_id.to_owned()), Known { key, valid_until });
+        self.0.insert((server.to_owned(), key_id.to_owned()), Known { key, valid });
         Ok(())
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Event<'a> {
     pub(crate) pdu: Pdu,
     /// The keys of its auth events, as it cites them.
     pub(crate) auth_events: Box<[EventKey]>,
+    /// Whether some of them cannot take part in resolution: see [`Room::takes_part`].
+    cites_strangers: bool,
     /// Its index in the file.
     at: usize,
     text: &'a RawValue,
@@ -100,11 +102,14 @@ impl<'a> Room<'a> {
                 }
             }
             let auth_events = pdu.auth_events().iter().map(|id| EventKey::of(id)).collect();
-            events.push(Event { pdu, auth_events, at, text, not_vouched });
+            events.push(Event { pdu, auth_events, cites_strangers: false, at, text, not_vouched });
         }
         let standings = Standings::new(events.len());
         let nodes = RefCell::new(MemoryNodes::default());
         let mut room = Room { source, version, events, by_key, states: Vec::new(), nodes, standings };
+        for at in 0..room.events.len() {
+            room.events[at].cites_strangers = room.cites_strangers(at);
+        }
         match object.get("state_sets") {
             None if states == States::Optional => {}
             _ => room.states = room.read_states(room.source.needed(&object, root, "state_sets")?)?,
@@ -184,6 +189,27 @@ impl<'a> Room<'a> {
         })
     }
 
+    fn cites_strangers(&self, index: usize) -> bool {
+        let event = &self.events[index];
+        event.auth_events.iter().any(|key| !self.takes_part(event, *key))
+    }
+
+    /// Whether what an event cites takes part in resolution with it: not if it is of another room. Whatever cites that was
+    /// rejected (rule 2.5, in room version 12 rule 3.4), so that the algorithms, which know one room's accepted events, say
+    /// nothing of it. Of what is absent this cannot be told.
+    fn takes_part(&self, event: &Event<'a>, cited: EventKey) -> bool {
+        self.find(cited).is_none_or(|cited| self.room_of(&self.events[cited].pdu) == self.room_of(&event.pdu))
+    }
+
+    /// The keys of those of an event's auth events that take part in resolution with it.
+    fn auth_events_taking_part(&self, event: &Event<'a>) -> Vec<EventKey> {
+        let cited = event.auth_events.iter().copied();
+        if !event.cites_strangers {
+            return cited.collect();
+        }
+        cited.filter(|cited| self.takes_part(event, *cited)).collect()
+    }
+
     /// The id of the room that an event is of. A create event makes its own, where ids are made of it, whatever it says.
     fn room_of<'b>(&self, event: &'b Pdu) -> Cow<'b, str> {
         match event.event_id().strip_prefix('$') {
@@ -261,8 +287,13 @@ impl<'a> Room<'a> {
             if std::mem::replace(&mut seen[index], true) {
                 continue;
             }
-            stack.extend(self.auth_events_of(index)?);
             let event = &self.events[index];
+            for (at, key) in event.auth_events.iter().enumerate() {
+                let cited = self.cited(event, at, *key)?;
+                if !event.cites_strangers || self.takes_part(event, *key) {
+                    stack.push(cited);
+                }
+            }
             if self.lacks_create(&event.pdu) {
                 let reason = format!("the create event of {} is not among the events", shown(event.pdu.room_id()));
                 let place = event.place().member(&self.source, "room_id").unwrap_or_else(|| event.place());
@@ -318,7 +349,7 @@ impl Events for Room<'_> {
         Ok(self.find(key).map(|index| {
             let event = &self.events[index];
             let place = event.pdu.state_key().map(|state_key| StateKeyId::of(event.pdu.event_type(), state_key));
-            Links { place, auth_events: event.auth_events.to_vec(), generation: None }
+            Links { place, auth_events: self.auth_events_taking_part(event), generation: None }
         }))
     }
 }
