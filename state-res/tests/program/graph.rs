@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use state_res::room_version::RoomVersion;
 
-use crate::support::{CAROL, Duel, Room, answer, complaint, run};
+use crate::support::{ALICE, CAROL, Duel, Room, answer, complaint, run};
 
 fn text(arguments: &[&str], file: &Value) -> String {
     let output = run(arguments, &serde_json::to_vec(file).unwrap());
@@ -195,4 +195,18 @@ fn odd_rooms() {
     room.add("m", None, CAROL, json!({}), &["$e2:c", "$e1:c"], &["$e2:c"]);
     room.add("m", None, CAROL, json!({}), &["$e1:c"], &["$e1:c"]);
     assert_well_formed(&text(&["graph", "-", "--format", "svg", "--auth", "all"], &room.file(&[])));
+}
+
+/// What would turn the direction of a picture's text is not in it.
+#[test]
+fn nothing_turns_the_text() {
+    let mut room = Room::new(RoomVersion::V12, false);
+    let create = room.ids[0].clone();
+    room.add("m.room.message", None, ALICE, json!({ "body": "\u{202e}evil\u{2066}\u{200f}" }), &[&create], &[]);
+    for format in ["dot", "svg"] {
+        let output = run(&["graph", "-", "--format", format], &serde_json::to_vec(&room.file(&[])).unwrap());
+        let picture = String::from_utf8(output.stdout).unwrap();
+        assert!(picture.contains("␣evil␣␣"), "{format}: {picture}");
+        assert!(!picture.contains(['\u{202e}', '\u{2066}', '\u{200f}']), "{format}: {picture}");
+    }
 }

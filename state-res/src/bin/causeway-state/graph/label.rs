@@ -85,7 +85,7 @@ pub(super) fn fit(text: &str, max: usize) -> String {
     let mut fitting = String::new();
     let mut used = 0;
     for character in text.chars() {
-        let character = if character.is_control() { '␣' } else { character };
+        let character = if character.is_control() || turns_text(character) { '␣' } else { character };
         let width = width(character);
         if used + width > max {
             while used + 1 > max {
@@ -101,6 +101,11 @@ pub(super) fn fit(text: &str, max: usize) -> String {
         fitting.push(character);
     }
     fitting
+}
+
+/// Whether a character changes the direction in which the text after it is shown, so that it could pass for another.
+fn turns_text(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn columns(text: &str) -> usize {
