@@ -19,6 +19,7 @@ async fn handle(
     let endpoint = format!("send/{}/{event_type}", &*room_id);
     let transaction = Transaction { device_id: &session.device_id, endpoint: &endpoint, id: &txn_id };
     let event_id = app.rooms.send_message(&session.user_id, &room_id, &event_type, content, &transaction).await?;
+    app.has_sent(&session.user_id, &room_id, &event_type)?;
     Ok(Reply(Response { event_id }))
 }
 

@@ -20,6 +20,7 @@ mod server;
 mod spaces;
 mod state;
 mod threads;
+mod typing;
 mod visibility;
 mod voip;
 mod waiting;

@@ -33,6 +33,8 @@ pub struct Ephemeral {
     receipts: Arc<Activity>,
     /// Grows with each change of who is typing. Starts at the time of day, so that tokens of an earlier run are older.
     serial: Arc<AtomicU64>,
+    /// The serial at the start.
+    start: u64,
 }
 
 #[derive(Default)]
@@ -67,7 +69,7 @@ impl Ephemeral {
     pub fn new(store: Store, world: World) -> Self {
         let start = world.now().millis();
         let receipts = Arc::new(Activity::of(tables::RECEIPTS_BY_POSITION));
-        Self { store, world, typing: Arc::default(), receipts, serial: Arc::new(AtomicU64::new(start)) }
+        Self { store, world, typing: Arc::default(), receipts, serial: Arc::new(AtomicU64::new(start)), start }
     }
 
     /// The serial of the latest volatile change, for sync tokens.
@@ -76,8 +78,15 @@ impl Ephemeral {
         self.serial.load(Ordering::Acquire)
     }
 
-    /// A user starts typing (for at most [`MAX_TYPING`]) or stops. Gives whether that changed who is typing.
-    pub fn set_typing(&self, room_id: &str, user_id: &str, typing: Option<Duration>) -> bool {
+    /// A user starts typing (for at most [`MAX_TYPING`]) or stops. Gives whether that changed who is typing. `ended` is called if their time
+    /// runs out.
+    pub fn set_typing(
+        &self,
+        room_id: &str,
+        user_id: &str,
+        typing: Option<Duration>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> bool {
         let room = RoomKey::of(room_id);
         let now = self.world.monotonic();
         let changed = {
@@ -111,7 +120,9 @@ impl Ephemeral {
                         None => break,
                     }
                 }
-                this.end_typing(room, &user_id);
+                if this.end_typing(room, &user_id) {
+                    ended();
+                }
             });
         }
         changed
@@ -123,29 +134,32 @@ impl Ephemeral {
         until.checked_sub(self.world.monotonic()).filter(|left| !left.is_zero())
     }
 
-    /// A user types no more in a room: their time is up, or they are not in it any more.
-    pub fn end_typing(&self, room: RoomKey, user_id: &str) {
+    /// A user types no more in a room: their time is up, they have said it, or they are not in the room any more. Gives whether they typed.
+    pub fn end_typing(&self, room: RoomKey, user_id: &str) -> bool {
         {
             let mut rooms = self.typing.lock();
-            let Some(entry) = rooms.get_mut(&room) else { return };
+            let Some(entry) = rooms.get_mut(&room) else { return false };
             if entry.users.remove(user_id).is_none() {
-                return;
+                return false;
             }
             entry.changed = self.serial.fetch_add(1, Ordering::AcqRel) + 1;
         }
         self.store.volatile().notify(topic(room));
+        true
     }
 
-    /// Who is typing in a room, if that changed after the serial `since` (or anyone is, where there is no `since`).
+    /// Who is typing in a room, if that changed after the serial `since` (or anyone is, where there is no `since`). Who typed when the
+    /// program last ended is not known: to a `since` of that time, everything counts as changed.
     #[must_use]
     pub fn typing(&self, room: RoomKey, since: Option<u64>) -> Option<Vec<String>> {
+        let is_earlier = since.is_some_and(|since| since < self.start);
         let now = self.world.monotonic();
         let rooms = self.typing.lock();
-        let entry = rooms.get(&room)?;
+        let Some(entry) = rooms.get(&room) else { return is_earlier.then(Vec::new) };
         let users: Vec<String> =
             entry.users.iter().filter(|(_, until)| **until > now).map(|(user, _)| user.clone()).collect();
         match since {
-            Some(since) => (entry.changed > since).then_some(users),
+            Some(since) => (is_earlier || entry.changed > since).then_some(users),
             None => (!users.is_empty()).then_some(users),
         }
     }

@@ -10,11 +10,12 @@ use crate::rooms::send::not_in_room;
 use crate::rooms::timeline::visible_event;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader};
-use crate::{Services, ephemeral};
-use federation::{Edu, edu};
+use crate::{Config, Services, ephemeral};
+use federation::{Edu, Queues, edu};
 use serde_json::{Value, json};
 use state_res::ids::{EventKey, RoomKey, UserKey};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use storage::Batch;
 
@@ -42,13 +43,33 @@ impl Services {
         let reader = self.joined_reader(user_id, room_id)?;
         let timeout = timeout.unwrap_or(DEFAULT_TYPING).min(ephemeral::MAX_TYPING);
         let typing = typing && !timeout.is_zero();
-        let changed = self.ephemeral.set_typing(room_id, user_id, typing.then_some(timeout));
-        // Repeated while it goes on: other servers end it by themselves.
+        let ended = {
+            let (rooms, others) = (self.rooms.clone(), self.others());
+            let (room, edu) = (reader.room(), typing_edu(room_id, user_id, false));
+            move || {
+                if let Err(error) = others.tell(&rooms.reader(room), &edu) {
+                    tracing::debug!(%error, "others were not told that a user types no more");
+                }
+            }
+        };
+        let changed = self.ephemeral.set_typing(room_id, user_id, typing.then_some(timeout), ended);
+        // Repeated while it goes on: other servers may end it by themselves.
         if changed || typing {
-            let (room_id, user_id) = (room_id.to_owned(), user_id.to_owned());
-            self.tell_others(&reader, &Edu::Typing(edu::Typing { room_id, user_id, typing }))?;
+            self.others().tell(&reader, &typing_edu(room_id, user_id, typing))?;
         }
         Ok(())
+    }
+
+    /// A user has sent an event: with a message, what they typed has been said.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn has_sent(&self, user_id: &str, room_id: &str, event_type: &str) -> Result<()> {
+        let room = RoomKey::of(room_id);
+        if !matches!(event_type, "m.room.message" | "m.room.encrypted") || !self.ephemeral.end_typing(room, user_id) {
+            return Ok(());
+        }
+        self.others().tell(&self.rooms.reader(room), &typing_edu(room_id, user_id, false))
     }
 
     /// A user has read up to an event: `m.read`, `m.read.private` or `m.fully_read`. `thread` is `thread_id` as the client sent it.
@@ -117,7 +138,7 @@ impl Services {
             let content = edu::Receipt { event_ids: vec![receipt.event_id], data };
             let users = BTreeMap::from([(receipt.user_id, content)]);
             let kinds = BTreeMap::from([(receipt.kind, users)]);
-            self.tell_others(reader, &Edu::Receipt(edu::Receipts(BTreeMap::from([(room_id.to_owned(), kinds)]))))?;
+            self.others().tell(reader, &Edu::Receipt(edu::Receipts(BTreeMap::from([(room_id.to_owned(), kinds)]))))?;
         }
         Ok(())
     }
@@ -142,8 +163,20 @@ impl Services {
         Err(Error::contended())
     }
 
-    /// Tells the other servers in a room, those that can be reached soon.
-    fn tell_others(&self, reader: &RoomReader, edu: &Edu) -> Result<()> {
+    fn others(&self) -> Others {
+        Others { queues: self.queues.clone(), config: self.config.clone() }
+    }
+}
+
+/// The other servers in a room.
+struct Others {
+    queues: Queues,
+    config: Arc<Config>,
+}
+
+impl Others {
+    /// Tells those that can be reached soon.
+    fn tell(&self, reader: &RoomReader, edu: &Edu) -> Result<()> {
         for server in reader.servers()? {
             if server != self.config.server_name {
                 self.queues.send_volatile(&server, edu.clone());
@@ -151,6 +184,10 @@ impl Services {
         }
         Ok(())
     }
+}
+
+fn typing_edu(room_id: &str, user_id: &str, typing: bool) -> Edu {
+    Edu::Typing(edu::Typing { room_id: room_id.to_owned(), user_id: user_id.to_owned(), typing })
 }
 
 fn check(reader: &RoomReader, user_id: &str, kind: &str, event_id: &str, thread: Option<&Value>) -> Result<Marker> {

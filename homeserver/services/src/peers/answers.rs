@@ -150,6 +150,7 @@ impl PeerAnswers {
                     &typing.room_id,
                     &typing.user_id,
                     typing.typing.then_some(REMOTE_TYPING),
+                    || (),
                 );
             }
             Edu::Receipt(receipts) => {

@@ -306,8 +306,9 @@ impl<'a> Look<'a> {
         }
         let no_events = is_empty;
         let ephemeral = self.ephemeral_events(row.room, known)?;
-        let receipts_changed = !ephemeral.is_empty();
-        if receipts_changed {
+        // Who types changes no counts.
+        let mut counts_stand = is_empty && ephemeral.iter().all(|event| event["type"] == "m.typing");
+        if !ephemeral.is_empty() {
             separate(json, start);
             is_empty = false;
             let _ = write!(json, "\"ephemeral\":{{\"events\":{}}}", Value::Array(ephemeral));
@@ -315,18 +316,24 @@ impl<'a> Look<'a> {
         let wanted = |item: &&Item| filter.account_data.events.allows_type(&item.kind);
         if data.iter().any(|item| wanted(&item)) {
             separate(json, start);
-            is_empty = false;
+            (is_empty, counts_stand) = (false, false);
             json.extend_from_slice(b"\"account_data\":{\"events\":");
             write_account_data(json, data.iter().filter(wanted));
             json.push(b'}');
         }
         // Counts change also by what the filter does not show.
-        if is_empty && !position.map_or(Ok(false), |since| self.counts_may_have_changed(reader, row, since))? {
+        counts_stand =
+            counts_stand && !position.map_or(Ok(false), |since| self.counts_may_have_changed(reader, row, since))?;
+        if is_empty && counts_stand {
             return Ok(false);
         }
         if no_events && request.state_after {
             separate(json, start);
             json.extend_from_slice(b"\"state_after\":{\"events\":[]}");
+        }
+        if counts_stand {
+            json.push(b'}');
+            return Ok(true);
         }
         separate(json, start);
         let by_thread = filter.timeline.unread_thread_notifications;
