@@ -11,6 +11,6 @@ mod store;
 pub use document::{DocumentError, KeyDocument};
 pub use notary::MAX_NOTARY_SERVERS;
 pub use own::{OldKey, OwnKeys, PUBLISHED_FOR};
-pub use record::{KnownKey, MAX_VALIDITY, ServerKeys};
+pub use record::{EventTime, KnownKey, MAX_VALIDITY, ServerKeys};
 pub use ring::{FoundKeys, KeyError, KeyRequest, KeyRing};
 pub use store::{ForgetfulKeyStore, KeyStore, KeyStoreError};

@@ -72,10 +72,11 @@ impl OwnKeys {
         let for_ever = Timestamp::from_millis(u64::MAX);
         let mut keys = BTreeMap::new();
         for old in &self.old {
-            let known = KnownKey { key: old.key.clone(), valid_until: old.expired_at, is_old: true };
+            let known = KnownKey { key: old.key.clone(), valid_until: old.expired_at, is_old: true, has_expired: true };
             keys.insert(old.key_id.clone(), known);
         }
-        let current = KnownKey { key: self.current.verify_key(), valid_until: for_ever, is_old: false };
+        let current =
+            KnownKey { key: self.current.verify_key(), valid_until: for_ever, is_old: false, has_expired: false };
         keys.insert(self.current.key_id().to_owned(), current);
         ServerKeys { fetched_at: for_ever, valid_until: for_ever, keys, document: None }
     }

@@ -29,6 +29,15 @@ pub struct ServerKeys {
     pub document: Option<RawJson>,
 }
 
+/// When an event was made, as far as the key that signed it is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventTime {
+    /// The key must be known to have been valid then: room versions from 5 on.
+    Within(Timestamp),
+    /// It must only not be known to have expired before: room versions 1 to 4.
+    NotAfter(Timestamp),
+}
+
 /// One key.
 #[derive(Clone, Debug)]
 pub struct KnownKey {
@@ -38,6 +47,8 @@ pub struct KnownKey {
     pub valid_until: Timestamp,
     /// Whether its server has stopped using it, so that it signs no requests any more.
     pub is_old: bool,
+    /// Whether its server says that it expired at `valid_until`; of one that only vanished, nobody knows when it did.
+    pub has_expired: bool,
 }
 
 impl ServerKeys {
@@ -56,11 +67,11 @@ impl ServerKeys {
             }
         }
         for (key_id, (key, expired_at)) in &document.old_verify_keys {
-            let known = KnownKey { key: key.clone(), valid_until: *expired_at, is_old: true };
+            let known = KnownKey { key: key.clone(), valid_until: *expired_at, is_old: true, has_expired: true };
             self.keys.insert(key_id.clone(), known);
         }
         for (key_id, key) in &document.verify_keys {
-            let known = KnownKey { key: key.clone(), valid_until, is_old: false };
+            let known = KnownKey { key: key.clone(), valid_until, is_old: false, has_expired: false };
             // A document that was signed earlier, by way of a notary, must not shorten what a later one granted.
             let until = match self.keys.get(key_id) {
                 Some(before) if !before.is_old && before.key.as_bytes() == key.as_bytes() => {
@@ -85,16 +96,24 @@ impl ServerKeys {
         self.keys.get(key_id).filter(|known| !known.is_old && known.valid_until >= now).map(|known| &known.key)
     }
 
-    /// The key, if it may have signed an event of this time. Room versions 1 to 4 do not ask when: `at` is nothing there.
-    pub fn for_event(&self, key_id: &str, at: Option<Timestamp>) -> Option<&VerifyKey> {
-        self.keys.get(key_id).filter(|known| at.is_none_or(|at| known.valid_until >= at)).map(|known| &known.key)
+    /// The key, if it may have signed an event of this time.
+    pub fn for_event(&self, key_id: &str, time: EventTime) -> Option<&VerifyKey> {
+        let may_have = |known: &&KnownKey| match time {
+            EventTime::Within(at) => known.valid_until >= at,
+            EventTime::NotAfter(at) => known.valid_until >= at || !known.has_expired,
+        };
+        self.keys.get(key_id).filter(may_have).map(|known| &known.key)
     }
 
     /// The record as it is stored.
     pub fn to_bytes(&self) -> Vec<u8> {
         let keys = self.keys.iter().map(|(key_id, known)| {
-            let stored =
-                StoredKey { key: known.key.to_base64(), valid_until: known.valid_until.millis(), is_old: known.is_old };
+            let stored = StoredKey {
+                key: known.key.to_base64(),
+                valid_until: known.valid_until.millis(),
+                is_old: known.is_old,
+                has_expired: known.has_expired,
+            };
             (key_id.clone(), stored)
         });
         let stored = Stored {
@@ -117,7 +136,7 @@ impl ServerKeys {
         for (key_id, known) in stored.keys {
             let key = VerifyKey::from_base64(&known.key).ok()?;
             let valid_until = Timestamp::from_millis(known.valid_until);
-            keys.insert(key_id, KnownKey { key, valid_until, is_old: known.is_old });
+            keys.insert(key_id, KnownKey { key, valid_until, is_old: known.is_old, has_expired: known.has_expired });
         }
         Some(Self {
             fetched_at: Timestamp::from_millis(stored.fetched_at),
@@ -145,4 +164,6 @@ struct StoredKey {
     valid_until: u64,
     #[serde(default)]
     is_old: bool,
+    #[serde(default)]
+    has_expired: bool,
 }

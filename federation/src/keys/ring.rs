@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use state_res::sign::VerifyKey;
 use tokio::sync::Semaphore;
 
-use super::{KeyDocument, KeyStore, MAX_VALIDITY, OwnKeys, ServerKeys};
+use super::{EventTime, KeyDocument, KeyStore, MAX_VALIDITY, OwnKeys, ServerKeys};
 use crate::{client::Client, ids::is_server_name};
 
 /// How many servers' keys are kept in memory; the rest is in the store.
@@ -54,8 +54,8 @@ pub struct KeyRequest {
     pub server_name: String,
     /// Its id, with the algorithm.
     pub key_id: String,
-    /// The time of the event that it signed; nothing for room versions 1 to 4, where keys do not expire.
-    pub at: Option<Timestamp>,
+    /// The time of the event that it signed.
+    pub at: EventTime,
 }
 
 /// Why a key is not to be had.
@@ -126,7 +126,7 @@ struct Failure {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Request,
-    Event(Option<Timestamp>),
+    Event(EventTime),
 }
 
 impl KeyRing {
@@ -218,7 +218,8 @@ impl KeyRing {
             wanted.iter().any(|(key_id, purpose)| match purpose {
                 Purpose::Request => keys.for_request(key_id, now).is_none(),
                 // No answer that is given now reaches further than the seven days.
-                Purpose::Event(at) => keys.for_event(key_id, *at).is_none() && at.is_none_or(|at| at <= horizon),
+                Purpose::Event(EventTime::Within(at)) if *at > horizon => false,
+                Purpose::Event(time) => keys.for_event(key_id, *time).is_none(),
             })
         };
         if let Some(known) = &known
@@ -392,9 +393,9 @@ pub struct FoundKeys {
 }
 
 impl FoundKeys {
-    /// The key, if it may have signed an event of this time; `at` is nothing for room versions 1 to 4.
-    pub fn get(&self, server_name: &str, key_id: &str, at: Option<Timestamp>) -> Option<VerifyKey> {
-        self.by_server.get(server_name)?.as_ref().ok()?.for_event(key_id, at).cloned()
+    /// The key, if it may have signed an event of this time.
+    pub fn get(&self, server_name: &str, key_id: &str, time: EventTime) -> Option<VerifyKey> {
+        self.by_server.get(server_name)?.as_ref().ok()?.for_event(key_id, time).cloned()
     }
 
     /// Why the keys of a server are not there, if they could not be fetched: then the events may be good, and worth another try later.

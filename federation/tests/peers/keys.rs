@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use federation::{
     RawJson,
-    keys::{DocumentError, KeyDocument, KeyError, KeyRequest, OldKey, OwnKeys, ServerKeys},
+    keys::{DocumentError, EventTime, KeyDocument, KeyError, KeyRequest, OldKey, OwnKeys, ServerKeys},
 };
 use futures::future::join_all;
 use http::Method;
@@ -34,7 +34,7 @@ fn document(value: Value) -> Result<KeyDocument, DocumentError> {
     KeyDocument::read("b.example", RawJson::from_known(value.to_string()))
 }
 
-fn request(server: &str, key_id: &str, at: Option<Timestamp>) -> KeyRequest {
+fn request(server: &str, key_id: &str, at: EventTime) -> KeyRequest {
     KeyRequest { server_name: server.into(), key_id: key_id.into(), at }
 }
 
@@ -81,17 +81,19 @@ fn validity_is_what_the_specification_makes_it() {
     let mut known = ServerKeys::default();
     known.learn(&document, START, true);
     let known = ServerKeys::from_bytes(&known.to_bytes()).unwrap();
-    let event = |key: &str, at: Option<Timestamp>| known.for_event(key, at).is_some();
+    let event = |key: &str, time: EventTime| known.for_event(key, time).is_some();
     // Seven days, whatever the server says.
-    assert!(event("ed25519:k2", Some(START.plus(DAY * 7))));
-    assert!(!event("ed25519:k2", Some(START.plus(DAY * 8))));
+    assert!(event("ed25519:k2", EventTime::Within(START.plus(DAY * 7))));
+    assert!(!event("ed25519:k2", EventTime::Within(START.plus(DAY * 8))));
     assert!(known.for_request("ed25519:k2", START.plus(DAY * 7)).is_some());
     assert!(known.for_request("ed25519:k2", START.plus(DAY * 8)).is_none());
-    // Room versions 1 to 4 do not ask.
-    assert!(event("ed25519:k2", None) && event("ed25519:k9", None));
+    // Room versions 1 to 4 ask only whether the key had expired.
+    assert!(event("ed25519:k2", EventTime::NotAfter(START.plus(DAY * 8))));
+    assert!(event("ed25519:k9", EventTime::NotAfter(START.minus(DAY))));
+    assert!(!event("ed25519:k9", EventTime::NotAfter(START)));
     // An old key: for events of its time only, for requests never.
-    assert!(event("ed25519:k9", Some(START.minus(DAY))));
-    assert!(!event("ed25519:k9", Some(START)));
+    assert!(event("ed25519:k9", EventTime::Within(START.minus(DAY))));
+    assert!(!event("ed25519:k9", EventTime::Within(START)));
     assert!(known.for_request("ed25519:k9", START.minus(DAY * 2)).is_none());
     assert!(ServerKeys::from_bytes(b"{}").is_none() && ServerKeys::from_bytes(b"\xff").is_none());
 }
@@ -110,11 +112,14 @@ fn a_request_by_an_expired_key_is_refused() {
         let now = a.world.now();
         let found = a
             .ring
-            .for_events([request("b.example", "ed25519:k2", Some(now)), request("nobody.example", "ed25519:k2", None)])
+            .for_events([
+                request("b.example", "ed25519:k2", EventTime::Within(now)),
+                request("nobody.example", "ed25519:k2", EventTime::NotAfter(now)),
+            ])
             .await;
-        assert!(found.get("b.example", "ed25519:k2", Some(now)).is_none());
-        assert!(found.get("b.example", "ed25519:k2", Some(now.minus(DAY * 2))).is_some());
-        assert!(found.get("b.example", "ed25519:k2", None).is_some());
+        assert!(found.get("b.example", "ed25519:k2", EventTime::Within(now)).is_none());
+        assert!(found.get("b.example", "ed25519:k2", EventTime::Within(now.minus(DAY * 2))).is_some());
+        assert!(found.get("b.example", "ed25519:k2", EventTime::NotAfter(now)).is_some());
         assert!(matches!(found.error("nobody.example"), Some(KeyError::Unreachable { .. })));
         assert!(found.error("b.example").is_none());
     });
@@ -144,7 +149,7 @@ fn keys_are_fetched_once_and_not_too_often() {
         // Nor does an event of the far future, which no answer could help.
         a.world.sleep(Duration::from_secs(60)).await;
         let far = a.world.now().plus(DAY * 30);
-        a.ring.for_events([request("b.example", "ed25519:k2", Some(far))]).await;
+        a.ring.for_events([request("b.example", "ed25519:k2", EventTime::Within(far))]).await;
         assert_eq!(b.count(SERVER_PATH), 2);
         // They are fetched anew when they have run out.
         a.world.sleep(DAY * 2).await;
@@ -161,7 +166,7 @@ fn a_server_that_fails_is_left_alone_for_a_while() {
     let b = Server::start(&simulation, "b.example", Setup { key: 2, ..Setup::default() });
     b.broken.store(true, Ordering::SeqCst);
     let run = simulation.run(async {
-        let wanted = || a.ring.for_events([request("b.example", "ed25519:k2", None)]);
+        let wanted = || a.ring.for_events([request("b.example", "ed25519:k2", EventTime::NotAfter(START))]);
         for _ in 0..600 {
             assert!(wanted().await.error("b.example").is_some());
             a.world.sleep(Duration::from_secs(1)).await;
@@ -199,10 +204,10 @@ fn a_key_that_is_no_longer_listed_signs_no_requests() {
         assert_eq!(after.send("a.example", Method::GET, uri, b"").await.0, 200);
         assert!(a.ring.for_request("b.example", "ed25519:k2").await.is_err());
         let later = changed_at.plus(Duration::from_secs(1));
-        let wanted = [request("b.example", "ed25519:k2", Some(changed_at))];
+        let wanted = [request("b.example", "ed25519:k2", EventTime::Within(changed_at))];
         let found = a.ring.for_events(wanted).await;
-        assert!(found.get("b.example", "ed25519:k2", Some(changed_at)).is_some());
-        assert!(found.get("b.example", "ed25519:k2", Some(later)).is_none());
+        assert!(found.get("b.example", "ed25519:k2", EventTime::Within(changed_at)).is_some());
+        assert!(found.get("b.example", "ed25519:k2", EventTime::Within(later)).is_none());
     });
     run.unwrap();
 }
@@ -215,15 +220,15 @@ fn keys_are_remembered_across_a_restart() {
     let _b = Server::start(&simulation, "b.example", Setup { key: 2, ..Setup::default() });
     let run = simulation.run(async {
         let now = a.world.now();
-        a.ring.for_events([request("b.example", "ed25519:k2", Some(now))]).await;
+        a.ring.for_events([request("b.example", "ed25519:k2", EventTime::Within(now))]).await;
         simulation.host("b.example").crash();
         simulation.host("a.example").crash();
         let a = Server::start(&simulation, "a.example", setup);
-        let found = a.ring.for_events([request("b.example", "ed25519:k2", Some(now))]).await;
-        assert!(found.get("b.example", "ed25519:k2", Some(now)).is_some());
+        let found = a.ring.for_events([request("b.example", "ed25519:k2", EventTime::Within(now))]).await;
+        assert!(found.get("b.example", "ed25519:k2", EventTime::Within(now)).is_some());
         // Our own need no asking.
-        let found = a.ring.for_events([request("a.example", "ed25519:k1", Some(now))]).await;
-        assert!(found.get("a.example", "ed25519:k1", Some(now)).is_some());
+        let found = a.ring.for_events([request("a.example", "ed25519:k1", EventTime::Within(now))]).await;
+        assert!(found.get("a.example", "ed25519:k1", EventTime::Within(now)).is_some());
     });
     run.unwrap();
 }
@@ -260,8 +265,12 @@ fn a_notary_signs_for_others_and_stands_in_for_them() {
         assert!(query(Method::POST, "/_matrix/key/v2/query", br#"{"server_keys":{}}"#).await.is_empty());
         assert!(query(Method::GET, "/_matrix/key/v2/query/gone.example", b"").await.is_empty());
         // Who cannot reach b takes the notary's word.
-        let found = c.ring.for_events([request("b.example", "ed25519:k2", Some(c.world.now()))]).await;
-        assert!(found.get("b.example", "ed25519:k2", Some(c.world.now())).is_some(), "{:?}", found.error("b.example"));
+        let found = c.ring.for_events([request("b.example", "ed25519:k2", EventTime::Within(c.world.now()))]).await;
+        assert!(
+            found.get("b.example", "ed25519:k2", EventTime::Within(c.world.now())).is_some(),
+            "{:?}",
+            found.error("b.example")
+        );
         // What the notary asked b for has been kept, and its age is minded.
         let asked = b.count(SERVER_PATH);
         simulation.host("b.example").crash();

@@ -3,7 +3,7 @@
 use super::Peers;
 use crate::rooms::policy;
 use federation::RawJson;
-use federation::keys::KeyRequest;
+use federation::keys::{EventTime, KeyRequest};
 use net::Timestamp;
 use state_res::ids::RoomKey;
 use state_res::pdu::Pdu;
@@ -85,10 +85,10 @@ impl Peers {
     }
 }
 
-/// The time at which the keys must have been valid (room version 5 and later).
-fn at(version: RoomVersion, event: &Received) -> Option<Timestamp> {
-    let ts = u64::try_from(event.event().origin_server_ts()).unwrap_or(0);
-    version.rules().enforces_key_validity.then(|| Timestamp::from_millis(ts))
+/// The time at which the keys must have been valid (room version 5 and later), or not expired yet.
+fn at(version: RoomVersion, event: &Received) -> EventTime {
+    let ts = Timestamp::from_millis(u64::try_from(event.event().origin_server_ts()).unwrap_or(0));
+    if version.rules().enforces_key_validity { EventTime::Within(ts) } else { EventTime::NotAfter(ts) }
 }
 
 fn keys_of(version: RoomVersion, event: &Received) -> Vec<KeyRequest> {
