@@ -248,13 +248,11 @@ impl<'a> Look<'a> {
         match row.membership {
             Membership::Join => {
                 let known = self.known(&reader, row)?;
-                let own = data.remove(&row.room_id).unwrap_or_default();
-                let own = match known {
-                    _ if self.held.contains_key(&row.room) => {
-                        account_data::of_room(&self.snapshot, self.user, row.room)?
-                    }
-                    None if self.since.is_some() => account_data::of_room(&self.snapshot, self.user, row.room)?,
-                    _ => own,
+                let is_new = known.is_none() && self.since.is_some();
+                let own = if is_new || self.held.contains_key(&row.room) {
+                    account_data::of_room(&self.snapshot, self.user, row.room)?
+                } else {
+                    data.remove(&row.room_id).unwrap_or_default()
                 };
                 self.joined(json, &reader, row, known, &own)
             }
@@ -322,8 +320,8 @@ impl<'a> Look<'a> {
             json.push(b'}');
         }
         // Counts change also by what the filter does not show.
-        counts_stand =
-            counts_stand && !position.map_or(Ok(false), |since| self.counts_may_have_changed(reader, row, since))?;
+        counts_stand = counts_stand
+            && !position.map_or(Ok(false), |since| self.counts_may_have_changed(reader, row, since, active))?;
         if is_empty && counts_stand {
             return Ok(false);
         }
@@ -364,10 +362,17 @@ impl<'a> Look<'a> {
         Ok(matches!(before, Some(Membership::Leave | Membership::Ban)).then_some(since.position))
     }
 
-    /// Whether a user's unread counts in a room they are in may be others than at `since`: something was said, or they have read.
-    fn counts_may_have_changed(&self, reader: &RoomReader, row: &UserRoom, since: Position) -> Result<bool> {
+    /// Whether a user's unread counts in a room they are in may be others than at `since`: something was said (only if it is `active`; most
+    /// rooms are not, and the store is not asked about them), or they have read.
+    fn counts_may_have_changed(
+        &self,
+        reader: &RoomReader,
+        row: &UserRoom,
+        since: Position,
+        active: bool,
+    ) -> Result<bool> {
         let ephemeral = &self.syncs.ephemeral;
-        Ok(reader.announced(since, self.until())?.next().transpose()?.is_some()
+        Ok(active && reader.announced(since, self.until())?.next().transpose()?.is_some()
             || self.own_news_after(since)
                 && ephemeral.receipts_may_have_changed(reader.snapshot(), row.room, since)?
                 && ephemeral.has_read_since(reader.snapshot(), row.room, &self.request.user_id, since)?)
