@@ -103,9 +103,8 @@ fn every_endpoint_shows_what_the_visibility_allows_and_nothing_else() {
                 let (memberships, later, ever_joined) = walk(past);
                 let visible: BTreeSet<usize> =
                     (0..4).filter(|index| allowed(visibility, memberships[*index], later[*index])).collect();
-                let may_look = ever_joined || visibility == "world_readable";
-                // Invited users see what is said, where the room shows it to them.
-                let may_page = may_look || (visibility == "invited" && *name == "invited");
+                // Whoever sees something may ask for more.
+                let may_page = ever_joined || !visible.is_empty();
                 let about = |endpoint: &str| format!("{endpoint}, {visibility}, {name}");
 
                 for dir in ["b", "f"] {
@@ -125,7 +124,7 @@ fn every_endpoint_shows_what_the_visibility_allows_and_nothing_else() {
                     let relations = server.get(&path, &bob.token).await;
                     if !visible.contains(&index) {
                         one.error(404, "M_NOT_FOUND");
-                        let (status, code) = if may_look { (404, "M_NOT_FOUND") } else { (403, "M_FORBIDDEN") };
+                        let (status, code) = if may_page { (404, "M_NOT_FOUND") } else { (403, "M_FORBIDDEN") };
                         context.error(status, code);
                         relations.error(status, code);
                         continue;
@@ -143,7 +142,7 @@ fn every_endpoint_shows_what_the_visibility_allows_and_nothing_else() {
                     let ts = if dir == "b" { i64::MAX } else { 0 };
                     let path = format!("/_matrix/client/v1/rooms/{room}/timestamp_to_event?ts={ts}&dir={dir}");
                     let answer = server.get(&path, &bob.token).await;
-                    if may_look {
+                    if may_page {
                         let found = answer.event_id();
                         let one = server.room_get(&bob, &room, &format!("event/{found}")).await;
                         assert_eq!(one.status, 200, "{}", about("timestamp_to_event"));
@@ -223,24 +222,60 @@ fn who_has_forgotten_a_room_sees_nothing_of_its_history() {
     });
 }
 
-/// Somebody who was never in a room sees what was said while everyone could, with what stood around it.
+/// Somebody who was never in a room sees what was said while everyone could, wherever they ask for it, and nothing else.
 #[test]
-fn events_of_a_time_when_the_room_was_open_to_all_keep_their_context() {
+fn a_time_when_the_room_was_open_to_all_stays_open() {
     with_server(async |server| {
         let (alice, bob) = (server.user("alice").await, server.user("bob").await);
         let room = server.public_room(&alice).await;
         let set = async |visibility: &str| {
             let content = json!({ "history_visibility": visibility });
-            server.set_state(&alice, &room, "m.room.history_visibility", content).await.ok();
+            server.set_state(&alice, &room, "m.room.history_visibility", content).await.event_id()
         };
+        let thread = async |root: &str, id: &str| {
+            let relation = json!({ "rel_type": "m.thread", "event_id": root });
+            let content = json!({ "msgtype": "m.text", "body": id, "m.relates_to": relation });
+            server.send_as(&alice, &room, "m.room.message", id, content).await.event_id()
+        };
+        let threads = format!("/_matrix/client/v1/rooms/{room}/threads");
+        let at = |dir: &str| format!("/_matrix/client/v1/rooms/{room}/timestamp_to_event?ts=0&dir={dir}");
         let hidden = server.say(&alice, &room, "hidden").await;
-        set("world_readable").await;
+        for path in ["messages?dir=b", "messages?dir=f", &format!("context/{hidden}")] {
+            server.room_get(&bob, &room, path).await.error(403, "M_FORBIDDEN");
+        }
+        for path in [&threads, &at("f")] {
+            server.get(path, &bob.token).await.error(403, "M_FORBIDDEN");
+        }
+        let opened = set("world_readable").await;
         let open = server.say(&alice, &room, "open").await;
-        set("joined").await;
+        let reply = thread(&open, "reply").await;
+        set("shared").await;
         server.say(&alice, &room, "hidden-too").await;
+        let closed = set("joined").await;
+        set("invited").await;
+        thread(&open, "hidden-reply").await;
+
         let context = server.room_get(&bob, &room, &format!("context/{open}?limit=100")).await.ok();
         assert_eq!(context["event"]["event_id"], json!(open));
         assert!(!context.to_string().contains("hidden"), "{context}");
-        server.room_get(&bob, &room, &format!("context/{hidden}")).await.error(403, "M_FORBIDDEN");
+        let mut seen = Vec::new();
+        // Page by page: the end of what they see is no reason to turn them away.
+        let mut from = String::new();
+        for _ in 0..20 {
+            let page = server.room_get(&bob, &room, &format!("messages?dir=f&limit=1{from}")).await.ok();
+            seen.extend(fields(&page["chunk"], "event_id"));
+            let Some(end) = page["end"].as_str() else { break };
+            from = format!("&from={end}");
+        }
+        let closing = seen.pop().unwrap();
+        assert_eq!(seen, [opened.clone(), open.clone(), reply]);
+        assert_ne!(closing, closed, "the event that ended the time is seen, the one after it is not");
+        let back = server.room_get(&bob, &room, "messages?dir=b&limit=100").await.ok();
+        assert_eq!(fields(&back["chunk"], "event_id").len(), 4);
+        assert_eq!(fields(&server.get(&threads, &bob.token).await.ok()["chunk"], "event_id"), [open]);
+        assert_eq!(server.get(&at("f"), &bob.token).await.event_id(), opened);
+        server.room_get(&bob, &room, &format!("context/{hidden}")).await.error(404, "M_NOT_FOUND");
+        // The state is the room's of today, which is not for them.
+        server.room_get(&bob, &room, "state").await.error(403, "M_FORBIDDEN");
     });
 }

@@ -68,30 +68,26 @@ impl Peers {
         Err(denied())
     }
 
-    /// A room as a user may page through it: as [`Self::look`], and for who is invited where invited users see what is said.
-    fn look_back(&self, user_id: &str, room_id: &str) -> Result<RoomReader> {
-        let denied = match self.look(user_id, room_id) {
-            Ok((reader, ..)) => return Ok(reader),
-            Err(denied) => denied,
-        };
+    /// A room as a user may page through it, which is for whoever may see what was said at some time. What they see of it
+    /// is decided event by event.
+    ///
+    /// # Errors
+    /// 403 `M_FORBIDDEN`.
+    pub(super) fn look_back(&self, user_id: &str, room_id: &str) -> Result<RoomReader> {
         let reader = self.rooms.reader(RoomKey::of(room_id));
-        let Some(head) = reader.head()? else { return Err(denied) };
-        let invited =
-            reader.member(UserKey::of(user_id))?.is_some_and(|member| member.membership == Membership::Invite);
-        if invited && HistoryVisibility::at(&reader, head.root)? == HistoryVisibility::Invited {
-            return Ok(reader);
-        }
-        Err(denied)
+        let denied = || crate::rooms::send::not_in_room(room_id);
+        let head = reader.head()?.ok_or_else(denied)?;
+        if Viewer::new(&reader, user_id)?.sees_some_time(&head)? { Ok(reader) } else { Err(denied()) }
     }
 
     /// An event about which a user asks more. Whether they may is decided by the event; only of one that they may not see it matters whether
-    /// they may look at the room at all.
+    /// they see anything of the room.
     ///
     /// # Errors
-    /// 403 `M_FORBIDDEN` for who may not look at the room, 404 `M_NOT_FOUND`.
+    /// 403 `M_FORBIDDEN` for who sees nothing of the room, 404 `M_NOT_FOUND`.
     fn event_seen(&self, viewer: &Viewer<'_>, room_id: &str, event_id: &str) -> Result<(StoredEvent, HistoryKey)> {
         timeline::visible_event(viewer.reader(), viewer, event_id)
-            .or_else(|missing| self.look(viewer.user_id(), room_id).and(Err(missing)))
+            .or_else(|missing| self.look_back(viewer.user_id(), room_id).and(Err(missing)))
     }
 
     fn boundary(&self, token: Option<&str>, name: &str) -> Result<Option<Boundary>> {
@@ -394,7 +390,7 @@ impl Peers {
     /// # Errors
     /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`.
     pub fn event_at(&self, user_id: &str, room_id: &str, ts: i64, forwards: bool) -> Result<Value> {
-        let (reader, _, _) = self.look(user_id, room_id)?;
+        let reader = self.look_back(user_id, room_id)?;
         let viewer = Viewer::new(&reader, user_id)?;
         let event = timeline::nearest(&reader, ts, forwards, |event| viewer.may_see(event))?
             .ok_or_else(|| Error::not_found("There is no event in that direction."))?;

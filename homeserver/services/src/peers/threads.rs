@@ -59,7 +59,7 @@ impl Peers {
                 Some(Boundary::parse(from).ok_or_else(|| Error::invalid_param("`from` is no token of this server."))?)
             }
         };
-        let (reader, _, _) = self.look(request.user_id, request.room_id)?;
+        let reader = self.look_back(request.user_id, request.room_id)?;
         let reading = Reading {
             reader: &reader,
             viewer: Viewer::new(&reader, request.user_id)?,

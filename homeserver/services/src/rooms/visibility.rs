@@ -4,6 +4,7 @@
 //! [`super::server_view::ServerView`].
 
 use super::caches::Perspective;
+use super::head::Head;
 use super::history::HistoryKey;
 use super::memberships::is_forgotten;
 use super::reader::{Membership, RoomReader};
@@ -16,8 +17,12 @@ use state_res::tree::Root;
 use std::collections::HashMap;
 use storage::Position;
 
-/// Longest chain of a user's own member events that is followed back to find when they were joined.
-const MAX_MEMBER_EVENTS: usize = 200;
+/// Longest chain of a user's own member events, or of changes of the visibility, that is followed back: to find when they were joined, and
+/// whether they could ever see something.
+const MAX_CHANGES: usize = 200;
+
+/// The type of the event that sets the visibility.
+const VISIBILITY: &str = "m.room.history_visibility";
 
 /// Values of `history_visibility`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +50,7 @@ impl HistoryVisibility {
 
     /// The visibility in the state `root`.
     pub fn at(reader: &RoomReader, root: Root) -> Result<Self> {
-        let event = reader.state_event(root, "m.room.history_visibility", "")?;
+        let event = reader.state_event(root, VISIBILITY, "")?;
         Ok(Self::parse(event.as_ref().and_then(|pdu| pdu.content().get("history_visibility")?.as_str())))
     }
 }
@@ -140,6 +145,50 @@ impl<'a> Viewer<'a> {
         self.joined || self.ended.is_some()
     }
 
+    /// Whether there was a time, now included, of which the user may see what was said: they were joined, or invited where invited users see
+    /// it, or the room was open to everyone.
+    pub fn sees_some_time(&self, head: &Head) -> Result<bool> {
+        if self.was_joined() {
+            return Ok(true);
+        }
+        if self.is_open(head.root)? {
+            return Ok(true);
+        }
+        // What decides changes with events of these two kinds only, so that it is enough to look at their sides.
+        let mut changes = Vec::new();
+        if let Some(change) = self.reader.state_event_key(head.root, VISIBILITY, "")? {
+            changes.push((change, VISIBILITY, ""));
+        }
+        if let Some(member) = self.reader.member(self.user)? {
+            changes.push((member.event, "m.room.member", self.user_id.as_str()));
+        }
+        for (mut change, kind, state_key) in changes {
+            for _ in 0..MAX_CHANGES {
+                let Some(standing) = self.reader.standing(change)?.filter(|standing| !standing.is_outlier()) else {
+                    break;
+                };
+                if self.is_open(standing.after)? || self.is_open(standing.before)? {
+                    return Ok(true);
+                }
+                match self.reader.state_event_key(standing.before, kind, state_key)? {
+                    Some(earlier) if earlier != change => change = earlier,
+                    _ => break,
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the user, who was never joined, may see what was said in the state `root`.
+    fn is_open(&self, root: Root) -> Result<bool> {
+        let (visibility, membership) = self.at(root)?;
+        Ok(match visibility {
+            HistoryVisibility::WorldReadable => true,
+            HistoryVisibility::Invited => !self.forgotten && membership == Some(Membership::Invite),
+            HistoryVisibility::Shared | HistoryVisibility::Joined => false,
+        })
+    }
+
     /// Where the user last stopped being joined; `None` for who is joined, or never was.
     #[must_use]
     pub fn ended(&self) -> Option<&End> {
@@ -164,7 +213,7 @@ impl<'a> Viewer<'a> {
             return Ok(true);
         }
         if event.is_state() {
-            let visibility_changes = event.is_type("m.room.history_visibility");
+            let visibility_changes = event.is_type(VISIBILITY);
             let own_membership =
                 event.is_type("m.room.member") && event.state_key().as_deref() == Some(self.user_id.as_str());
             if visibility_changes || own_membership {
@@ -243,7 +292,7 @@ impl RoomReader {
 
 /// Where the user whose latest member event is `event` last stopped being joined.
 fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<End>> {
-    for _ in 0..MAX_MEMBER_EVENTS {
+    for _ in 0..MAX_CHANGES {
         let Some(standing) = reader.standing(event)? else { return Ok(None) };
         let Some(pdu) = reader.pdu(event)? else { return Ok(None) };
         let Some(user_id) = pdu.state_key() else { return Ok(None) };
