@@ -210,14 +210,70 @@ fn counts_follow_redactions_rules_and_ignored_users() {
         assert_eq!(all.unread, (2, 0));
         let rule = json!({ "pattern": "swordfish", "actions": ["notify", { "set_tweak": "highlight" }] });
         server.put("/pushrules/global/content/fish", &bob.token, rule).await.ok();
-        server.set_state(&alice, &room, "m.room.topic/", json!({ "topic": "anything" })).await.ok();
         all.follow().await;
-        assert_eq!(all.unread, (2, 1));
+        few.follow().await;
+        assert_eq!((all.unread, few.unread), ((2, 1), (2, 1)));
         let data = format!("/user/{}/account_data/m.ignored_user_list", bob.user_id);
         server.put(&data, &bob.token, json!({ "ignored_users": { &alice.user_id: {} } })).await.ok();
-        server.set_state(&alice, &room, "m.room.topic/", json!({ "topic": "something else" })).await.ok();
         all.follow().await;
-        assert_eq!(all.unread, (0, 0));
+        few.follow().await;
+        assert_eq!((all.unread, few.unread), ((0, 0), (0, 0)));
+    });
+}
+
+/// What the user's rules and ignored users make of rooms where nothing happens is told at once, of those rooms where it is something else.
+#[test]
+fn only_rooms_with_other_counts_are_told_of_when_rules_change() {
+    with_server(async |server| {
+        let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
+        let mut rooms = Vec::new();
+        for speakers in [vec![&alice], vec![&carol], vec![&alice, &carol], vec![]] {
+            let room = server.public_room(&alice).await;
+            server.join(&bob, &room).await;
+            server.join(&carol, &room).await;
+            for who in speakers {
+                server.say(who, &room, "unread").await;
+            }
+            rooms.push(room);
+        }
+        let sync = async |since: &str| server.get(&format!("/sync?since={since}"), &bob.token).await.ok();
+        let told = |answer: &Value| {
+            let joined = answer["rooms"]["join"].as_object().cloned().unwrap_or_default();
+            let count = |room: &Value| room["unread_notifications"]["notification_count"].as_u64();
+            let told = joined.iter().map(|(id, room)| (rooms.iter().position(|room| room == id).unwrap(), count(room)));
+            told.collect::<BTreeMap<_, _>>()
+        };
+        let next = |answer: &Value| answer["next_batch"].as_str().unwrap().to_owned();
+        let first = sync("").await;
+        assert_eq!(told(&first), [(0, Some(1)), (1, Some(1)), (2, Some(2)), (3, Some(0))].into());
+        let start = next(&first);
+        // One room is muted, as the default rules count it; a client that asks later is told the same.
+        let mute = json!({ "actions": [] });
+        server.put(&format!("/pushrules/global/room/{}", rooms[2]), &bob.token, mute).await.ok();
+        let muted = sync(&start).await;
+        assert_eq!(told(&muted), [(2, Some(0))].into(), "{muted}");
+        assert_eq!(told(&sync(&start).await), [(2, Some(0))].into());
+        assert_eq!(told(&sync(&next(&muted)).await), BTreeMap::new());
+        // A rule that matches nothing changes nothing.
+        let rule = json!({ "pattern": "swordfish", "actions": ["notify"] });
+        server.put("/pushrules/global/content/fish", &bob.token, rule).await.ok();
+        let same = sync(&next(&muted)).await;
+        assert_eq!(told(&same), BTreeMap::new(), "{same}");
+        assert!(same["account_data"].is_object());
+        // Who is ignored is not counted, where they had something to count.
+        let data = format!("/user/{}/account_data/m.ignored_user_list", bob.user_id);
+        server.put(&data, &bob.token, json!({ "ignored_users": { &carol.user_id: {} } })).await.ok();
+        let without = sync(&next(&same)).await;
+        assert_eq!(told(&without), [(1, Some(0))].into(), "{without}");
+        server.put(&data, &bob.token, json!({ "ignored_users": {} })).await.ok();
+        let again = sync(&next(&without)).await;
+        assert_eq!(told(&again), [(1, Some(1))].into(), "{again}");
+        // Also to a client that leaves account data out.
+        server.delete(&format!("/pushrules/global/room/{}", rooms[2]), &bob.token, Value::Null).await.ok();
+        let filter = "%7B%22account_data%22:%7B%22types%22:%5B%5D%7D%7D";
+        let path = format!("/sync?filter={filter}&since={}", next(&again));
+        let unmuted = server.get(&path, &bob.token).await.ok();
+        assert_eq!(told(&unmuted), [(2, Some(2))].into(), "{unmuted}");
     });
 }
 

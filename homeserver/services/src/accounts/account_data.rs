@@ -18,7 +18,9 @@ const MAX_ITEMS: usize = 50_000;
 /// In place of a room, where the data is global.
 const GLOBAL: [u8; 16] = [0; 16];
 /// The type of a user's push rules.
-const PUSH_RULES: &str = "m.push_rules";
+pub const PUSH_RULES: &str = "m.push_rules";
+/// The type of the list of users that a user ignores.
+pub const IGNORED_USERS: &str = "m.ignored_user_list";
 /// Types that the server itself manages.
 const MANAGED: [&str; 2] = ["m.fully_read", PUSH_RULES];
 
@@ -95,6 +97,16 @@ impl Services {
 pub fn get(snapshot: &Snapshot, user: UserKey, room: Option<RoomKey>, kind: &str) -> Result<Option<Bytes>> {
     let row = snapshot.get(tables::ACCOUNT_DATA, &row_key(user, room, kind))?;
     row.map(|row| parse(&row).map(|(_, _, content)| content)).transpose()
+}
+
+/// Where in the log a piece of account data last changed; `None` for one that there is not.
+///
+/// # Errors
+///
+/// 500 if the store fails.
+pub fn changed_at(snapshot: &Snapshot, user: UserKey, room: Option<RoomKey>, kind: &str) -> Result<Option<Position>> {
+    let row = snapshot.get(tables::ACCOUNT_DATA_POSITIONS, &row_key(user, room, kind))?;
+    row.map(|row| Ok(key::Reader::new(&row).u64()?)).transpose()
 }
 
 /// Adds to `batch` that a piece of account data has this content (a JSON object), based on what `snapshot` shows: if

@@ -80,6 +80,8 @@ pub(super) struct Counted {
     /// The rules that were applied, and whose events were left out.
     rules: Option<Arc<Ruleset>>,
     ignored: Arc<HashSet<String>>,
+    /// As of where other rules last made other counts of the same events.
+    judged_anew: Position,
     /// The room as the user's rules see it, and the state in which it is so.
     context: Option<(Root, Arc<PushConditionRoomCtx>)>,
 }
@@ -107,6 +109,14 @@ impl Counted {
             self.notified.pop_front();
         }
         self.notified.push_back(Notified { event, thread, highlight });
+    }
+
+    fn same_counts(&self, other: &Self) -> bool {
+        let some = |counted: &Self| {
+            let some = counted.threads.iter().filter(|(_, counts)| **counts != (0, 0));
+            some.map(|(thread, counts)| (thread.clone(), *counts)).collect::<Vec<_>>()
+        };
+        some(self) == some(other)
     }
 
     /// All of a thread has been read.
@@ -157,7 +167,7 @@ impl UnreadCounts for Push {
         let settled =
             known.as_ref().is_some_and(|counted| self.store.untouched_since(user_topic(user)) <= counted.upto);
         let counted = match known {
-            Some(counted) if settled => counted,
+            Some(counted) if settled => self.count(viewer, ignored, counted, until)?,
             known => {
                 let read = self.read_places(reader, user_id)?;
                 let rules = self.ruleset(reader.snapshot(), user_id)?;
@@ -166,11 +176,13 @@ impl UnreadCounts for Push {
                         && counted.ignored == *ignored
                         && counted.rules.as_ref().is_none_or(|known| Arc::ptr_eq(known, &rules))
                 };
-                known.filter(same).unwrap_or_else(|| Counted::from(read))
+                match known {
+                    Some(counted) if same(&counted) => self.count(viewer, ignored, counted, until)?,
+                    former => self.count_anew(viewer, ignored, former, read, until)?,
+                }
             }
         };
-        let counted = self.count(viewer, ignored, counted, until)?;
-        let mut unread = Unread::default();
+        let mut unread = Unread { judged_anew: counted.judged_anew, ..Unread::default() };
         for (thread, (notifications, highlights)) in &counted.threads {
             match thread {
                 Some(root) if by_thread => {
@@ -208,6 +220,27 @@ impl Push {
             raise(receipt.thread, (standing.position, standing.ordinal));
         }
         Ok(Places(places))
+    }
+
+    /// Counts everything after what the user has read, where what they had read was another place, or their rules were others; `former` is what
+    /// is remembered of that.
+    fn count_anew(
+        &self,
+        viewer: &Viewer<'_>,
+        ignored: &Arc<HashSet<String>>,
+        former: Option<Counted>,
+        read: Places,
+        until: Position,
+    ) -> Result<Counted> {
+        // Receipts are told anyway; of what nobody remembers it is not known whether it was the same.
+        let comparable = former.filter(|former| former.read == read);
+        let mut counted = self.count(viewer, ignored, Counted::from(read), until)?;
+        counted.judged_anew = match comparable {
+            Some(former) if former.same_counts(&counted) => former.judged_anew,
+            None if counted.rules.is_none() => 0,
+            _ => until,
+        };
+        Ok(counted)
     }
 
     fn count(

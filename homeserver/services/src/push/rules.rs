@@ -16,7 +16,7 @@ use std::sync::Arc;
 use storage::{Batch, Snapshot, Version};
 
 /// The type of account data in which rules are kept.
-const KIND: &str = "m.push_rules";
+const KIND: &str = account_data::PUSH_RULES;
 /// How often a change is tried again after another came first.
 const MAX_TRIES: usize = 8;
 /// Most rules of a user.

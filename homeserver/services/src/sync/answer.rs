@@ -46,6 +46,8 @@ pub(super) struct Look<'a> {
     ignored: Arc<HashSet<String>>,
     /// A position after which nothing of the user's own has changed; `None` if everything is to be looked at.
     own_news: Option<Position>,
+    /// Where what decides which events count as unread last changed, if that was after what the device has seen.
+    rules_changed: Option<Position>,
 }
 
 impl<'a> Look<'a> {
@@ -65,7 +67,27 @@ impl<'a> Look<'a> {
         let rooms = deps.user_rooms.of(&snapshot, epoch, user)?;
         let ignored = syncs.ignored.get(&snapshot, user, &user, |_| Ok(Arc::new(ignored_users(&snapshot, user)?)))?;
         let own_news = since.map(|_| deps.store.untouched_since(user_topic(user)));
-        Ok(Self { syncs, request, user, since, held, volatile, changes, snapshot, rooms, ignored, own_news })
+        let seen = held.values().copied().chain(since.map(|since| since.position)).min();
+        let rules_changed = match (seen, own_news) {
+            (Some(seen), Some(news)) if news > seen => {
+                rules_changed(&snapshot, user)?.filter(|changed| *changed > seen)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            syncs,
+            request,
+            user,
+            since,
+            held,
+            volatile,
+            changes,
+            snapshot,
+            rooms,
+            ignored,
+            own_news,
+            rules_changed,
+        })
     }
 
     fn deps(&self) -> &RoomDeps {
@@ -110,7 +132,7 @@ impl<'a> Look<'a> {
         if since.is_none()
             && let Some(rules) = syncs.unread.default_rules(snapshot, &request.user_id)?
         {
-            global.push(Item { room_id: None, kind: "m.push_rules".to_owned(), content: rules });
+            global.push(Item { room_id: None, kind: account_data::PUSH_RULES.to_owned(), content: rules });
         }
         let to_device_since = since.map_or(0, |since| since.to_device);
         let (to_device, to_device_until) = if self.own_news_after(to_device_since) {
@@ -322,20 +344,27 @@ impl<'a> Look<'a> {
         // Counts change also by what the filter does not show.
         counts_stand = counts_stand
             && !position.map_or(Ok(false), |since| self.counts_may_have_changed(reader, row, since, active))?;
-        if is_empty && counts_stand {
+        let judge_anew = |since| self.rules_changed.is_some_and(|changed| changed > since);
+        let by_thread = filter.timeline.unread_thread_notifications;
+        let unread = if !counts_stand || position.is_some_and(judge_anew) {
+            let unread = syncs.unread.unread(&viewer, &self.ignored, by_thread)?;
+            let tells = !counts_stand || position.is_some_and(|since| unread.judged_anew > since);
+            tells.then_some(unread)
+        } else {
+            None
+        };
+        if is_empty && unread.is_none() {
             return Ok(false);
         }
         if no_events && request.state_after {
             separate(json, start);
             json.extend_from_slice(b"\"state_after\":{\"events\":[]}");
         }
-        if counts_stand {
+        let Some(unread) = unread else {
             json.push(b'}');
             return Ok(true);
-        }
+        };
         separate(json, start);
-        let by_thread = filter.timeline.unread_thread_notifications;
-        let unread = syncs.unread.unread(&viewer, &self.ignored, by_thread)?;
         let _ = write!(
             json,
             "\"unread_notifications\":{{\"highlight_count\":{},\"notification_count\":{}}}",
@@ -481,9 +510,15 @@ impl<'a> Look<'a> {
     }
 }
 
+/// Where a user's push rules, or whom they ignore, last changed.
+fn rules_changed(snapshot: &Snapshot, user: UserKey) -> Result<Option<Position>> {
+    let rules = account_data::changed_at(snapshot, user, None, account_data::PUSH_RULES)?;
+    Ok(rules.max(account_data::changed_at(snapshot, user, None, account_data::IGNORED_USERS)?))
+}
+
 /// Users whose invites are not shown (client-server API, "Ignoring Users").
 pub(crate) fn ignored_users(snapshot: &Snapshot, user: UserKey) -> Result<HashSet<String>> {
-    let Some(content) = account_data::get(snapshot, user, None, "m.ignored_user_list")? else {
+    let Some(content) = account_data::get(snapshot, user, None, account_data::IGNORED_USERS)? else {
         return Ok(HashSet::new());
     };
     let content: Value = serde_json::from_slice(&content).unwrap_or_default();

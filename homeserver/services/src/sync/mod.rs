@@ -117,6 +117,9 @@ pub struct Unread {
     pub highlights: u64,
     /// By thread root: notifications, highlights.
     pub threads: BTreeMap<String, (u64, u64)>,
+    /// As of where the user's rules, or whom they ignore, last made other counts of the same events; 0 if they never did. Later than it was where
+    /// that is not remembered.
+    pub judged_anew: Position,
 }
 
 /// Who counts what is unread.
