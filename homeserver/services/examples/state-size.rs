@@ -10,15 +10,15 @@
 //! of the room, members. The store's own log is not counted; it is cut at a fixed length.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "../tests/scaffold/mod.rs"]
+mod scaffold;
+
 use net::{RealOptions, World};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
-use services::config::Rates;
-use services::ephemeral::Ephemeral;
-use services::limits::Limits;
 use services::rooms::standing::Fate;
-use services::rooms::{NewEvent, Profiles, RoomWriter, Rooms};
+use services::rooms::{NewEvent, RoomWriter, Rooms};
 use services::tables;
 use state_res::build;
 use state_res::ids::{EventKey, RoomKey};
@@ -26,7 +26,6 @@ use state_res::room_version::RoomVersion;
 use state_res::sign::SigningKey;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use storage::{Options, Store, Table};
 
@@ -65,18 +64,6 @@ const WORDS: &[&str] = &[
     "also", "back", "after", "use", "two", "how", "our", "work", "first", "well", "way", "even", "new", "want",
     "because", "any", "these", "give", "day", "most", "server", "release",
 ];
-
-struct NoProfiles;
-
-impl Profiles for NoProfiles {
-    fn member_fields(&self, _: &str) -> services::Result<Map<String, Value>> {
-        Ok(Map::new())
-    }
-
-    fn exists(&self, _: &str) -> services::Result<bool> {
-        Ok(true)
-    }
-}
 
 struct Arguments {
     members: Vec<usize>,
@@ -197,12 +184,9 @@ async fn measure(folder: &Path, members: usize, arguments: &Arguments) {
     let world = World::real(RealOptions::default()).unwrap();
     let options = Options { sync: false, ..Options::default() };
     let store = Store::open_rocksdb(folder, &tables::SCHEMA, world.clone(), options).unwrap();
-    let key = SigningKey::from_seed("1", [7; 32]).unwrap();
-    let ephemeral = Ephemeral::new(store.clone(), world.clone());
-    let limits = Arc::new(Limits::new(world.clone(), false, &Rates::default()));
-    let rooms = Rooms::new(store.clone(), world, "example.org", key.clone(), Arc::new(NoProfiles), ephemeral, limits);
-    let mut author =
-        Author { chance: ChaCha8Rng::seed_from_u64(members as u64), key, now: 1_700_000_000_000, joined: 0 };
+    let rooms = scaffold::rooms(store.clone(), world);
+    let chance = ChaCha8Rng::seed_from_u64(members as u64);
+    let mut author = Author { chance, key: scaffold::key(), now: 1_700_000_000_000, joined: 0 };
     create(&rooms).await;
     let total = members + arguments.messages;
     let mut events = Vec::with_capacity(total);

@@ -1,18 +1,15 @@
 //! What an event costs does not grow with its room, counted in rows that are read.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
+mod scaffold;
+
 use net::{RealOptions, World};
 use serde_json::{Map, Value, json};
-use services::config::Rates;
-use services::ephemeral::Ephemeral;
-use services::limits::Limits;
 use services::rooms::standing::Fate;
-use services::rooms::{NewEvent, Profiles, RoomWriter, Rooms};
+use services::rooms::{NewEvent, RoomWriter, Rooms};
 use services::tables;
 use state_res::build;
 use state_res::room_version::RoomVersion;
-use state_res::sign::SigningKey;
-use std::sync::Arc;
 use storage::{Faults, Store};
 
 const ROOM: &str = "!room:example.org";
@@ -20,18 +17,6 @@ const ALICE: &str = "@alice:example.org";
 const VERSION: RoomVersion = RoomVersion::V11;
 /// Joins in one batch.
 const AT_ONCE: usize = 100;
-
-struct NoProfiles;
-
-impl Profiles for NoProfiles {
-    fn member_fields(&self, _: &str) -> services::Result<Map<String, Value>> {
-        Ok(Map::new())
-    }
-
-    fn exists(&self, _: &str) -> services::Result<bool> {
-        Ok(true)
-    }
-}
 
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
@@ -70,10 +55,7 @@ impl Bench {
 
     /// With nothing in memory yet.
     fn rooms(&self) -> Rooms {
-        let ephemeral = Ephemeral::new(self.store.clone(), self.world.clone());
-        let limits = Arc::new(Limits::new(self.world.clone(), false, &Rates::default()));
-        let key = SigningKey::from_seed("1", [7; 32]).unwrap();
-        Rooms::new(self.store.clone(), self.world.clone(), "example.org", key, Arc::new(NoProfiles), ephemeral, limits)
+        scaffold::rooms(self.store.clone(), self.world.clone())
     }
 
     fn join(&self, number: usize) -> NewEvent {
@@ -89,7 +71,7 @@ impl Bench {
     fn receive(&self, writer: &mut RoomWriter<'_>, event: NewEvent) -> services::Result<()> {
         let (fields, state) = writer.fields(&event)?;
         let server = event.sender.split_once(':').unwrap().1;
-        let pdu = build::build(VERSION, fields, server, &SigningKey::from_seed("1", [7; 32]).unwrap()).unwrap();
+        let pdu = build::build(VERSION, fields, server, &scaffold::key()).unwrap();
         state_res::auth::check(&pdu, &state).unwrap();
         writer.place(pdu, writer.head.root, Fate::Accepted, false)
     }

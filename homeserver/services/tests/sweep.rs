@@ -1,25 +1,24 @@
 //! Sweeping beside writers, held against plain maps: whatever is still referred to is whole, and nothing else is left.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
+mod scaffold;
+
 use net::simulated::Simulation;
 use net::{RealOptions, World};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use scaffold::{SERVER, rooms};
 use serde_json::{Map, Value, json};
-use services::config::Rates;
-use services::ephemeral::Ephemeral;
-use services::limits::Limits;
 use services::rooms::history::HistoryKey;
 use services::rooms::standing::Fate;
 use services::rooms::sweep::Epoch;
-use services::rooms::{NewEvent, Profiles, RoomWriter, Rooms};
+use services::rooms::{NewEvent, RoomWriter, Rooms};
 use services::tables;
 use state_res::build;
 use state_res::ids::{EventKey, RoomKey, StateKeyId};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
-use state_res::sign::SigningKey;
 use state_res::tree::{self, MemoryNodes, NodeHash, Root};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,25 +26,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use storage::{Batch, Fault, Faults, Options, Outcome, Store};
 
-const SERVER: &str = "example.org";
 const ALICE: &str = "@alice:example.org";
 const ROOM: &str = "!room:example.org";
 /// Bytes of a step of a sweep, so that there are many.
 const SMALL_STEP: usize = 600;
 
 type State = BTreeMap<StateKeyId, EventKey>;
-
-struct NoProfiles;
-
-impl Profiles for NoProfiles {
-    fn member_fields(&self, _: &str) -> services::Result<Map<String, Value>> {
-        Ok(Map::new())
-    }
-
-    fn exists(&self, _: &str) -> services::Result<bool> {
-        Ok(true)
-    }
-}
 
 /// What a writer does.
 #[derive(Debug, Clone)]
@@ -89,17 +75,10 @@ fn world() -> World {
     World::real(RealOptions::default()).unwrap()
 }
 
-fn rooms(world: World, store: Store) -> Rooms {
-    let ephemeral = Ephemeral::new(store.clone(), world.clone());
-    let limits = Arc::new(Limits::new(world.clone(), false, &Rates::default()));
-    let key = SigningKey::from_seed("1", [7; 32]).unwrap();
-    Rooms::new(store, world, SERVER, key, Arc::new(NoProfiles), ephemeral, limits)
-}
-
 impl Bench {
     async fn new(world: World, store: Store) -> Self {
         let bench = Self {
-            rooms: rooms(world, store),
+            rooms: rooms(store, world),
             states: Mutex::default(),
             made: Mutex::default(),
             count: AtomicU64::new(0),
@@ -119,7 +98,7 @@ impl Bench {
 
     /// The same room after a restart.
     fn reopened(self, store: Store) -> Self {
-        Self { rooms: rooms(world(), store), ..self }
+        Self { rooms: rooms(store, world()), ..self }
     }
 
     fn content(&self) -> Map<String, Value> {
@@ -158,7 +137,7 @@ impl Bench {
         let event = NewEvent::state(ALICE, "old", &key.to_string(), self.content());
         let (mut fields, _) = writer.fields(&event)?;
         fields.prev_events = vec![prev.to_owned()];
-        let signing_key = SigningKey::from_seed("1", [7; 32]).unwrap();
+        let signing_key = scaffold::key();
         let pdu = build::build(RoomVersion::V11, fields, SERVER, &signing_key).unwrap();
         self.note(&pdu, before.1);
         let mut place = vec![0; 10];
@@ -257,7 +236,7 @@ impl Bench {
 
     /// Reads everything that is referred to, past all caches.
     fn check(&self) -> BTreeSet<Root> {
-        let fresh = rooms(self.rooms.deps().world.clone(), self.rooms.deps().store.clone());
+        let fresh = rooms(self.rooms.deps().store.clone(), self.rooms.deps().world.clone());
         let reader = fresh.reader(RoomKey::of(ROOM));
         let states = self.states.lock();
         let mut roots = BTreeSet::new();
@@ -523,7 +502,7 @@ fn purging_gives_space_back() {
         bench.check();
         bench.check_swept().await;
 
-        let fresh = rooms(world.clone(), store.clone());
+        let fresh = rooms(store.clone(), world.clone());
         let reader = fresh.reader(room);
         for event in before {
             assert_eq!(reader.pdu(event).unwrap().is_some(), needed.contains(&event));

@@ -1,6 +1,6 @@
 //! Room versions, "Handling redactions": a redaction that arrives before the event that it names.
 
-use crate::scene::{BOB, Scene};
+use crate::scene::{BOB, CAROL, DAN, Scene};
 use serde_json::json;
 use simulation::Network;
 
@@ -14,9 +14,7 @@ fn a_redaction_that_comes_first_takes_effect_whoever_else_names_the_event() {
                 .run(async {
                     let scene = Scene::begin(&network, version).await;
                     let room = scene.room().await;
-                    let other = network.peer("other.example");
-                    let dan = "@dan:other.example";
-                    let theirs = other.join(scene.server().name(), &room.id, dan).await.unwrap();
+                    let (other, theirs) = scene.dans_peer(&room).await;
                     let content = json!({ "msgtype": "m.text", "body": "a slip" });
                     let target = scene.peer.draft(&room, BOB, "m.room.message", None, content);
                     let target = scene.peer.sign(room.version, target);
@@ -31,7 +29,7 @@ fn a_redaction_that_comes_first_takes_effect_whoever_else_names_the_event() {
                     let draft = scene.peer.draft(&room, BOB, "m.room.redaction", None, json!({ "reason": "mine" }));
                     let valid = scene.peer.sign(room.version, redaction(draft));
                     // Dan has no business redacting bob's message: he belongs to another server and has no power.
-                    let draft = other.draft(&theirs, dan, "m.room.redaction", None, json!({ "reason": "his" }));
+                    let draft = other.draft(&theirs, DAN, "m.room.redaction", None, json!({ "reason": "his" }));
                     let void = other.sign(room.version, redaction(draft));
                     scene.send(&[&valid]).await.unwrap();
                     other.send(scene.server().name(), std::slice::from_ref(&void)).await.unwrap();
@@ -53,16 +51,14 @@ fn a_redaction_by_who_may_not_redact_does_nothing_before_or_after() {
         .run(async {
             let scene = Scene::begin(&network, "10").await;
             let mut room = scene.room().await;
-            let other = network.peer("other.example");
-            let dan = "@dan:other.example";
-            let theirs = other.join(scene.server().name(), &room.id, dan).await.unwrap();
+            let (other, theirs) = scene.dans_peer(&room).await;
             let content = json!({ "msgtype": "m.text", "body": "kept" });
             let targets = [
                 scene.peer.event(&mut room, BOB, "m.room.message", None, content.clone()),
                 scene.peer.event(&mut room, BOB, "m.room.message", None, content.clone()),
             ];
             for (index, target) in targets.iter().enumerate() {
-                let mut draft = other.draft(&theirs, dan, "m.room.redaction", None, json!({}));
+                let mut draft = other.draft(&theirs, DAN, "m.room.redaction", None, json!({}));
                 draft.insert("redacts".into(), json!(target.id));
                 let void = other.sign(room.version, draft);
                 if index == 0 {
@@ -89,14 +85,12 @@ fn what_the_old_rules_allow_takes_effect_and_nothing_else() {
                 .run(async {
                     let scene = Scene::begin(&network, version).await;
                     let room = scene.room().await;
-                    let other = network.peer("other.example");
-                    let dan = "@dan:other.example";
-                    let theirs = other.join(scene.server().name(), &room.id, dan).await.unwrap();
+                    let (other, theirs) = scene.dans_peer(&room).await;
                     let content = json!({ "msgtype": "m.text", "body": "a slip" });
-                    let target = other.draft(&theirs, dan, "m.room.message", None, content.clone());
+                    let target = other.draft(&theirs, DAN, "m.room.message", None, content.clone());
                     let target = other.sign(room.version, target);
                     // Carol has no power. Her event has an id of the other server's, which has signed it too.
-                    let mut draft = scene.peer.draft(&room, crate::scene::CAROL, "m.room.redaction", None, json!({}));
+                    let mut draft = scene.peer.draft(&room, CAROL, "m.room.redaction", None, json!({}));
                     draft.insert("redacts".into(), json!(target.id));
                     let void = scene.peer.sign(room.version, draft.clone());
                     draft.insert("event_id".into(), json!("$of-both:other.example"));

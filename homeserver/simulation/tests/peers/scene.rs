@@ -7,6 +7,8 @@ use std::time::Duration;
 
 pub(crate) const BOB: &str = "@bob:peer.example";
 pub(crate) const CAROL: &str = "@carol:peer.example";
+/// Of another peer.
+pub(crate) const DAN: &str = "@dan:other.example";
 
 pub(crate) struct Scene<'a> {
     pub(crate) network: &'a Network,
@@ -48,6 +50,13 @@ impl<'a> Scene<'a> {
         let room = self.empty_room(json!({ "power_level_content_override": levels })).await;
         self.peer.join(self.server().name(), &room, CAROL).await.unwrap();
         self.peer.join(self.server().name(), &room, BOB).await.unwrap()
+    }
+
+    /// Another peer, whose dan joins the room.
+    pub(crate) async fn dans_peer(&self, room: &PeerRoom) -> (Peer, PeerRoom) {
+        let other = self.network.peer("other.example");
+        let theirs = other.join(self.server().name(), &room.id, DAN).await.unwrap();
+        (other, theirs)
     }
 
     /// Sends events, and says what the server says about the last of them.

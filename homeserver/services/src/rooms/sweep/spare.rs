@@ -20,12 +20,7 @@ pub(in crate::rooms) fn guard(
     roots: impl IntoIterator<Item = Root>,
     batch: &mut Batch,
 ) -> Result<()> {
-    let epoch = Epoch::read(&reader.snapshot, reader.room)?;
-    epoch.require(batch);
-    if epoch.is_removing() {
-        return Err(in_the_way());
-    }
-    if !epoch.is_condemned() {
+    if !bind(reader, batch)? {
         return Ok(());
     }
     let mut seen: HashSet<NodeHash> = HashSet::new();
@@ -78,18 +73,20 @@ pub(crate) fn guard_outliers<'a>(
     outliers: impl IntoIterator<Item = &'a Pdu>,
     batch: &mut Batch,
 ) -> Result<()> {
-    let epoch = Epoch::read(&reader.snapshot, reader.room)?;
-    epoch.require(batch);
-    if epoch.is_removing() {
-        return Err(in_the_way());
-    }
-    if !epoch.is_condemned() {
+    if !bind(reader, batch)? {
         return Ok(());
     }
     let outliers: Vec<&Pdu> = outliers.into_iter().collect();
     let together: HashSet<EventKey> = outliers.iter().map(|pdu| pdu.key()).collect();
     let others = outliers.into_iter().flat_map(cited).filter(|event| !together.contains(event));
     spare_events(reader, others, batch)
+}
+
+/// Binds a batch to the room's sweep epoch; gives whether something is condemned in it.
+fn bind(reader: &RoomReader, batch: &mut Batch) -> Result<bool> {
+    let epoch = Epoch::read(&reader.snapshot, reader.room)?;
+    epoch.require(batch);
+    if epoch.is_removing() { Err(in_the_way()) } else { Ok(epoch.is_condemned()) }
 }
 
 fn cited(pdu: &Pdu) -> impl Iterator<Item = EventKey> {
