@@ -46,6 +46,7 @@ const STATE: &[Table] = &[
     tables::ROOTS,
     tables::MEMBERS,
     tables::ROOM_SERVERS,
+    tables::LOCAL_MEMBERS,
     tables::RELATIONS,
     tables::AUTH_GRAPH,
     tables::CITED_BY,

@@ -94,6 +94,9 @@ tables! {
     /// Events that a purge is about to delete.
     CONDEMNED_EVENTS = 65, Range, "room, event" => "1 if its bytes are to stay";
 
+    /// Users of this server who are joined to a room.
+    LOCAL_MEMBERS = 66, Range, "room, user" => "user id";
+
     /// Events of threads, by their place in history.
     THREADS = 64, Range, "room, history key" => "root event, event";
 

@@ -5,15 +5,20 @@ mod scaffold;
 
 use net::{RealOptions, World};
 use serde_json::{Map, Value, json};
+use services::rooms::restricted::Restricted;
 use services::rooms::standing::Fate;
 use services::rooms::{NewEvent, RoomWriter, Rooms};
 use services::tables;
 use state_res::build;
+use state_res::ids::RoomKey;
 use state_res::room_version::RoomVersion;
 use storage::{Faults, Store};
 
 const ROOM: &str = "!room:example.org";
 const ALICE: &str = "@alice:example.org";
+const ZOE: &str = "@zoe:example.org";
+/// A room whose members may join the other.
+const LOBBY: &str = "!lobby:example.org";
 const VERSION: RoomVersion = RoomVersion::V11;
 /// Joins in one batch.
 const AT_ONCE: usize = 100;
@@ -91,6 +96,55 @@ impl Bench {
             self.reads(|writer| self.receive(writer, self.join(1_000_000))).await,
             self.reads(|writer| writer.send(Self::message(ALICE)).map(drop)).await,
         ]
+    }
+}
+
+/// A restricted room with so many members of other servers: how many rows are read to find who vouches for a join, and who that is. The last
+/// argument is the level that inviting takes, where the room says one.
+async fn vouching(members: usize, invite: Option<u64>) -> (u64, Restricted) {
+    let bench = Bench::new(members, 10).await;
+    let rooms = bench.rooms();
+    let state =
+        |sender: &str, kind: &str, key: &str, content: Value| NewEvent::state(sender, kind, key, object(content));
+    let join = json!({ "membership": "join" });
+    let lobby = |writer: &mut RoomWriter<'_>| {
+        writer.send(state(ALICE, "m.room.create", "", json!({ "room_version": "11" })))?;
+        writer.send(state(ALICE, "m.room.member", ALICE, join.clone()))?;
+        writer.send(state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "public" })))?;
+        bench.receive(writer, bench.join(1_000_000))
+    };
+    rooms.write_new(LOBBY, VERSION, lobby).await.unwrap();
+    let restrict = |writer: &mut RoomWriter<'_>| {
+        writer.send(state(ZOE, "m.room.member", ZOE, join.clone()))?;
+        let allow = json!([{ "type": "m.room_membership", "room_id": LOBBY }]);
+        writer.send(state(ALICE, "m.room.join_rules", "", json!({ "join_rule": "restricted", "allow": allow })))?;
+        let mut levels = json!({ "users": { ALICE: 100, "@user1:server1.example.com": 50 } });
+        if let Some(invite) = invite {
+            levels["invite"] = json!(invite);
+        }
+        writer.send(state(ALICE, "m.room.power_levels", "", levels))?;
+        // Whoever the levels name has gone; who is left is named nowhere.
+        writer.send(state(ALICE, "m.room.member", ALICE, json!({ "membership": "leave" }))).map(drop)
+    };
+    rooms.write(ROOM, restrict).await.unwrap();
+    let rooms = bench.rooms();
+    let before = bench.disk.reads();
+    let reader = rooms.reader(RoomKey::of(ROOM));
+    let root = reader.head().unwrap().unwrap().root;
+    let joiner = bench.join(1_000_000).sender;
+    let found = rooms.authorise_restricted(&reader, root, &joiner).unwrap();
+    (bench.disk.reads() - before, found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vouching_for_a_join_costs_the_same_in_large_rooms() {
+    for (invite, who) in [(None, Restricted::By(ZOE.to_owned())), (Some(50), Restricted::NobodyHere)] {
+        let (small, in_small) = vouching(20, invite).await;
+        let (large, in_large) = vouching(2_000, invite).await;
+        println!("20 members: {small}; 2,000 members: {large}");
+        assert_eq!((&in_small, &in_large), (&who, &who));
+        // Four levels of the tree for each of the entries that are looked up.
+        assert!(large <= small + 4 * 4, "{small}, {large}");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::ephemeral::Receipt;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::rooms::directory::DirectoryQuery;
-use crate::rooms::membership::Restricted;
+use crate::rooms::restricted::Restricted;
 use crate::rooms::standing::Fate;
 use crate::rooms::{Membership, NewEvent};
 use async_trait::async_trait;

@@ -28,7 +28,7 @@ impl Peers {
     /// Undoes what joins to a room have said of its state; does nothing where the room is here. The caller holds its lock.
     pub(super) async fn undo_join(&self, room: RoomKey) -> Result<()> {
         let mut batch = self.batch_without(room);
-        delete_ranges(&mut batch, room, &[tables::MEMBERS, tables::ROOM_SERVERS]);
+        delete_ranges(&mut batch, room, &[tables::MEMBERS, tables::ROOM_SERVERS, tables::LOCAL_MEMBERS]);
         self.commit_unless_here(batch).await
     }
 
@@ -66,6 +66,7 @@ impl Peers {
         let by_room = [
             tables::MEMBERS,
             tables::ROOM_SERVERS,
+            tables::LOCAL_MEMBERS,
             tables::NODES,
             tables::STANDING,
             tables::AUTH_GRAPH,

@@ -302,6 +302,10 @@ impl Peers {
                 let member = Member { user_id: user_id.to_owned(), membership, event: pdu.key() };
                 batch.put(tables::MEMBERS, &room_key(room, UserKey::of(user_id).as_bytes()), &encode_member(&member));
                 if membership == Membership::Join {
+                    if self.rooms.is_local(user_id) {
+                        let row = room_key(room, UserKey::of(user_id).as_bytes());
+                        batch.put(tables::LOCAL_MEMBERS, &row, user_id.as_bytes());
+                    }
                     *counts.entry(crate::names::server_of(user_id).unwrap_or_default().to_owned()).or_default() += 1;
                 }
                 if batch.encoded_len() >= STEP && !self.commit_in_epoch(std::mem::replace(&mut batch, step())).await? {

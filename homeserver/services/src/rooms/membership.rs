@@ -1,16 +1,15 @@
 //! Memberships that this server can change by itself, because it holds the room's state.
 
+use super::restricted::Restricted;
 use super::send::not_in_room;
 use super::writer::NewEvent;
-use super::{Membership, RoomReader, RoomWriter, Rooms};
+use super::{Membership, RoomWriter, Rooms};
 use crate::commit::commit_freely;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::tables;
 use serde_json::{Map, Value, json};
-use state_res::auth::{JoinRule, Level};
 use state_res::ids::{RoomKey, UserKey};
-use state_res::tree::Root;
 use storage::Batch;
 
 /// How a join of a local user to a room we hold came out.
@@ -72,49 +71,6 @@ impl Rooms {
         })
         .await
         .map(|(outcome, _)| outcome)
-    }
-
-    /// Who vouches for a join to a restricted room (room version 8, "Restricted rooms").
-    pub fn authorise_restricted(&self, reader: &RoomReader, root: Root, user_id: &str) -> Result<Restricted> {
-        let Some(head) = reader.head()? else { return Ok(Restricted::NotNeeded) };
-        let rules = reader.state_event(root, "m.room.join_rules", "")?;
-        if !JoinRule::of(rules.as_ref()).is_restricted(head.room_version) {
-            return Ok(Restricted::NotNeeded);
-        }
-        if matches!(reader.membership_in(root, user_id)?, Some(Membership::Join | Membership::Invite)) {
-            return Ok(Restricted::NotNeeded);
-        }
-        let Some(rules) = rules else { return Ok(Restricted::NotNeeded) };
-        let mut unknown = false;
-        let mut allowed = false;
-        for condition in rules.content().get("allow").and_then(Value::as_array).into_iter().flatten() {
-            if condition.get("type").and_then(Value::as_str) != Some("m.room_membership") {
-                continue;
-            }
-            let Some(other) = condition.get("room_id").and_then(Value::as_str) else { continue };
-            let other_reader = self.reader(RoomKey::of(other));
-            if other_reader.head()?.is_none() || !self.is_resident(other)? {
-                unknown = true;
-                continue;
-            }
-            if other_reader.member(UserKey::of(user_id))?.is_some_and(|member| member.membership == Membership::Join) {
-                allowed = true;
-                break;
-            }
-        }
-        if !allowed {
-            return Ok(if unknown { Restricted::NobodyHere } else { Restricted::Refused });
-        }
-        let power = super::power::Power::at(reader, root)?;
-        for member in reader.members()? {
-            if member.membership == Membership::Join
-                && self.is_local(&member.user_id)
-                && power.may(&member.user_id, Level::Invite)
-            {
-                return Ok(Restricted::By(member.user_id));
-            }
-        }
-        Ok(Restricted::NobodyHere)
     }
 
     /// Ends a local user's membership (or invite, or knock) in a room of which we hold the state.
@@ -287,19 +243,6 @@ impl Rooms {
         }
         Ok(())
     }
-}
-
-/// Whether, and by whom, a join to a restricted room is vouched for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Restricted {
-    /// The room is not restricted, or the user is invited.
-    NotNeeded,
-    /// This local user vouches.
-    By(String),
-    /// Nobody here may vouch, or we cannot tell; another server may.
-    NobodyHere,
-    /// The user meets none of the conditions.
-    Refused,
 }
 
 pub(crate) fn content_with_reason(membership: Membership, reason: Option<&str>) -> Map<String, Value> {

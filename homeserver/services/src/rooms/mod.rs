@@ -25,6 +25,7 @@ pub mod reader;
 pub mod record;
 pub mod redaction;
 pub mod relations;
+pub mod restricted;
 pub mod send;
 pub mod server_view;
 pub mod standing;

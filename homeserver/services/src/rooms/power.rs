@@ -46,6 +46,21 @@ impl Power {
         self.view().level(level).is_ok_and(|level| self.user(user_id).reaches(level))
     }
 
+    /// Users who may have another level than the rest: creators, and those whose level is given.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        let users = self.levels.as_ref().and_then(|levels| levels.content().get("users")?.as_object());
+        state_res::auth::creators(&self.create)
+            .chain(users.into_iter().flat_map(|users| users.keys().map(String::as_str)))
+    }
+
+    /// Whether a user who is none of [`Self::named`] reaches one of the room's named levels.
+    #[must_use]
+    pub fn anyone_may(&self, level: Level) -> bool {
+        let default = self.view().level(Level::UsersDefault);
+        let needed = self.view().level(level);
+        default.is_ok_and(|default| needed.is_ok_and(|needed| PowerLevel::Finite(default).reaches(needed)))
+    }
+
     /// Whether a user reaches the level of a notification, such as `room`.
     #[must_use]
     pub fn may_notify(&self, user_id: &str, kind: &str) -> bool {

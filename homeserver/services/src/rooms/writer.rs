@@ -617,12 +617,18 @@ impl<'a> RoomWriter<'a> {
                 }
             }
             let joined = |membership: Option<Membership>| i64::from(membership == Some(Membership::Join));
+            let is_local = crate::names::server_of(&user_id) == Some(self.deps.server_name.as_str());
+            if is_local && joined(after) > 0 {
+                self.batch.put(tables::LOCAL_MEMBERS, &row, user_id.as_bytes());
+            } else if is_local {
+                self.batch.delete(tables::LOCAL_MEMBERS, &row);
+            }
             let server = crate::names::server_of(&user_id).unwrap_or_default().to_owned();
             let delta = joined(after) - joined(before);
             if delta != 0 {
                 *counts.entry(server.clone()).or_default() += delta;
             }
-            if server == self.deps.server_name {
+            if is_local {
                 if delta > 0 {
                     newcomers.push(user_id.clone());
                 }

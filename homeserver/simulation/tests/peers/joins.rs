@@ -14,9 +14,10 @@ fn rows(server: &Server, table: storage::Table, room: &str) -> usize {
 }
 
 /// Tables in which a join writes before its room is here, by room.
-const LEFT: [storage::Table; 7] = [
+const LEFT: [storage::Table; 8] = [
     tables::MEMBERS,
     tables::ROOM_SERVERS,
+    tables::LOCAL_MEMBERS,
     tables::HEAD,
     tables::NODES,
     tables::STANDING,
@@ -116,6 +117,7 @@ fn a_join_that_is_refused_leaves_no_members() {
             server.call(Method::POST, &path, &alice.token, &json!({})).await.unwrap();
             assert_eq!(rows(server, tables::MEMBERS, &room.id), 22);
             assert_eq!(rows(server, tables::ROOM_SERVERS, &room.id), 2);
+            assert_eq!(rows(server, tables::LOCAL_MEMBERS, &room.id), 1);
             assert_eq!(intents(server), 0);
         })
         .unwrap();

@@ -35,6 +35,7 @@ const BY_ROOM: &[Table] = &[
     tables::ROOTS,
     tables::MEMBERS,
     tables::ROOM_SERVERS,
+    tables::LOCAL_MEMBERS,
     tables::GAPS,
     tables::AUTH_GRAPH,
     tables::CITED_BY,
