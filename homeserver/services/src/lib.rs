@@ -145,10 +145,11 @@ impl Services {
         }
     }
 
-    /// Begins to send what waits for other servers, until [`Self::stopping`] is cancelled. Call it once the inbound routes are served:
+    /// Begins to send what waits for other servers, and to ask policy servers about what waits for them, until [`Self::stopping`] is cancelled. Call it once the inbound routes are served:
     /// other servers will ask for our keys.
     pub fn start_federation(&self) {
         self.queues.start();
+        self.world.spawn("unanswered events", self.peers.clone().ask_again(self.stopping.clone()));
         let (store, outbox, queues, stopping) =
             (self.store.clone(), self.outbox.clone(), self.queues.clone(), self.stopping.clone());
         self.world.spawn("outbox", async move {

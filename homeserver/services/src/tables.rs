@@ -96,6 +96,8 @@ tables! {
 
     /// Users of this server who are joined to a room.
     LOCAL_MEMBERS = 66, Range, "room, user" => "user id";
+    /// Events that are soft-failed because their room's policy server gave no answer, until it gives one.
+    UNANSWERED = 67, Range, "room, event" => "since when, in milliseconds";
 
     /// Events of threads, by their place in history.
     THREADS = 64, Range, "room, history key" => "root event, event";

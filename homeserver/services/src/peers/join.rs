@@ -207,7 +207,9 @@ impl Peers {
             }))
         };
         match PolicyServer::named_by(named, is_joined)? {
-            Some(policy) => self.rooms.deps().policy_servers.sign(&policy, &join, Whose::Ours).await,
+            Some(policy) => {
+                self.rooms.deps().policy_servers.sign(&policy, &join, Whose::Ours).await.map_err(Error::from)
+            }
             None => Ok(join),
         }
     }

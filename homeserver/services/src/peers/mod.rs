@@ -21,6 +21,7 @@ mod summary;
 mod switches;
 mod threads;
 mod transaction;
+mod unanswered;
 mod under_way;
 mod upgrade;
 mod verify;

@@ -4,6 +4,7 @@ use super::Peers;
 use super::fetch::State;
 use super::outliers::{auth_events_of, check_by_auth_events};
 use super::switches::{ReceiptCheck, on};
+use super::unanswered;
 use crate::error::{Error, Result};
 use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::standing::Fate;
@@ -35,13 +36,17 @@ impl From<Fate> for Taken {
     }
 }
 
-/// Which policy server has been asked about an event.
-#[derive(Clone, Copy)]
-enum Asked<'a> {
-    /// This one, or none.
-    Of(Option<&'a PolicyServer>),
-    /// One after the other, as the room keeps changing it. That is enough.
-    Enough,
+/// What is known of the policy server's word on an event.
+#[derive(Default)]
+struct Asked {
+    /// Who has been asked.
+    of: Option<PolicyServer>,
+    /// Why the event has no signature by it.
+    refusal: Option<Error>,
+    /// Since when, in milliseconds, its word has to be waited for, where it has said nothing.
+    waits_since: Option<u64>,
+    /// One after the other has been asked, as the room keeps changing it. That is enough.
+    is_enough: bool,
 }
 
 /// What placing an event came to.
@@ -144,38 +149,41 @@ impl Peers {
     /// the room.
     async fn write_judged(&self, mut event: Pdu, given: Option<State>, relay: bool) -> Result<Taken> {
         let room = RoomKey::of(event.room_id());
-        let mut asked: Option<PolicyServer> = None;
-        let mut refusal = None;
+        let mut asked = Asked::default();
         for round in 0..=MAX_ASKED {
+            asked.is_enough = round == MAX_ASKED;
             let placing = {
                 let lock = self.lock(room);
                 let _turn = lock.lock().await;
                 // Somebody else may have brought the events before it while the state was asked for.
                 let given = given.as_ref().filter(|_| self.lacks_prev_events(&event).unwrap_or(true));
-                let asked = if round == MAX_ASKED { Asked::Enough } else { Asked::Of(asked.as_ref()) };
-                self.write_placed(&event, given, relay, asked).await?
+                self.write_placed(&event, given, relay, &asked).await?
             };
             let policy = match placing {
                 Placing::Done(fate) => {
-                    return Ok(Taken { fate, refusal: refusal.filter(|_| fate == Fate::SoftFailed) });
+                    return Ok(Taken { fate, refusal: asked.refusal.filter(|_| fate == Fate::SoftFailed) });
                 }
                 Placing::Unsigned(policy) => *policy,
             };
-            match self.rooms.deps().policy_servers.sign(&policy, &event, Whose::Theirs).await {
-                Ok(signed) => (event, refusal) = (signed, None),
-                Err(error) => {
+            let deps = self.rooms.deps();
+            match deps.policy_servers.sign(&policy, &event, Whose::Theirs).await {
+                Ok(signed) => (event, asked) = (signed, Asked::default()),
+                Err(not_signed) => {
+                    let error = not_signed.error;
                     tracing::info!(event = event.event_id(), policy = policy.via(), %error, "not recommended by the policy server");
-                    refusal = Some(error);
+                    asked.refusal = Some(error);
+                    // Who hands an event in is told that it failed.
+                    asked.waits_since = (not_signed.is_open && !relay).then(|| deps.world.now().millis());
                 }
             }
-            asked = Some(policy);
+            asked.of = Some(policy);
         }
         Err(Error::internal("an event was neither placed nor left in its last round"))
     }
 
     /// Writes an event at its place. The caller holds the room's lock until this is done: a writer of the room does not see what the one before it
     /// has not committed yet, and the same event, brought by two servers at once, would get two places.
-    async fn write_placed(&self, event: &Pdu, given: Option<&State>, relay: bool, asked: Asked<'_>) -> Result<Placing> {
+    async fn write_placed(&self, event: &Pdu, given: Option<&State>, relay: bool, asked: &Asked) -> Result<Placing> {
         let placed = self.rooms.write(event.room_id(), |writer| place_in(writer, event, given, relay, asked)).await?;
         Ok(placed.0)
     }
@@ -187,7 +195,7 @@ fn place_in(
     event: &Pdu,
     given: Option<&State>,
     relay: bool,
-    asked: Asked<'_>,
+    asked: &Asked,
 ) -> Result<Placing> {
     if let Some(fate) = writer.reader.standing(event.key())?.and_then(|standing| standing.fate()) {
         return Ok(Placing::Done(fate));
@@ -203,11 +211,14 @@ fn place_in(
         && let Some(policy) = PolicyServer::of(&writer.reader, writer.head.root)?
         && !policy.recommends(event)
     {
-        if matches!(asked, Asked::Of(asked) if asked != Some(&policy)) {
+        if !asked.is_enough && asked.of.as_ref() != Some(&policy) {
             writer.abandon();
             return Ok(Placing::Unsigned(Box::new(policy)));
         }
         fate = Fate::SoftFailed;
+        if let Some(since) = asked.waits_since {
+            unanswered::ask_later(writer, since, event)?;
+        }
     }
     if given.is_some() {
         let row = room_key(writer.reader.room(), event.key().as_bytes());

@@ -7,7 +7,7 @@ use super::reader::RoomReader;
 use super::writer::NewEvent;
 use crate::error::{Error, Result};
 use federation::Client;
-use federation::client::RequestError;
+use federation::client::{PeerError, RequestError};
 use lru::LruCache;
 use net::World;
 use parking_lot::Mutex;
@@ -15,24 +15,36 @@ use serde_json::Value;
 use state_res::pdu::Pdu;
 use state_res::sign::{VerifyKey, verify_event_by, with_signature};
 use state_res::tree::Root;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use storage::Topic;
+use tokio::sync::{Notify, Semaphore};
 
 /// The id of the key by which a policy server signs. Servers do not publish it: the room's state has it.
 pub const KEY_ID: &str = "ed25519:policy_server";
 /// The type of the state event that names a policy server.
-const TYPE: &str = "m.room.policy";
+pub(super) const TYPE: &str = "m.room.policy";
 
 /// How long a policy server has to sign an event, the wait for others that it is asked about included.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// About how many events one policy server is asked at a time.
 const MAX_ASKED_AT_ONCE: usize = 16;
-/// For how long nobody asks a policy server about events of other servers after it could not be reached: each would wait in vain.
-const QUIET: Duration = Duration::from_secs(10);
+/// How long a policy server that gave no answer is left alone; doubles each time that it gives none again.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
+/// The longest such wait, also where it asks for a longer one.
+const MAX_WAIT: Duration = Duration::from_secs(5 * 60);
+/// For how long an answer shows that a policy server is there.
+const LATELY: Duration = Duration::from_secs(60);
 /// Policy servers about which that is remembered.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
+
+/// Wakes who asks again about events of which policy servers have said nothing.
+#[must_use]
+pub fn topic() -> Topic {
+    Topic::of("unanswered", b"")
+}
 
 /// The policy server that a room uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,8 +107,35 @@ impl PolicyServer {
 pub enum Whose {
     /// For a user of ours, who gets to know what it says.
     Ours,
-    /// For an event of another server.
+    /// For an event of another server; not while it is left alone.
     Theirs,
+    /// For one that waits for its word, where there is reason to believe that it is there.
+    Waiting,
+}
+
+/// Why an event has no valid signature of a policy server.
+#[derive(Debug)]
+pub struct NotSigned {
+    /// What a client is told.
+    pub error: Error,
+    /// Whether the policy server has said nothing of the event, so that it may sign it when it is asked later.
+    pub is_open: bool,
+}
+
+impl NotSigned {
+    fn refused(error: Error) -> Self {
+        Self { error, is_open: false }
+    }
+
+    fn open(error: Error) -> Self {
+        Self { error, is_open: true }
+    }
+}
+
+impl From<NotSigned> for Error {
+    fn from(not_signed: NotSigned) -> Self {
+        not_signed.error
+    }
 }
 
 /// What asks policy servers.
@@ -105,18 +144,32 @@ pub struct PolicyServers {
     own_name: String,
     client: OnceLock<Client>,
     known: Mutex<LruCache<String, Arc<Known>>>,
+    /// One that had given no answer has given one.
+    back: Notify,
 }
 
 struct Known {
     places: Semaphore,
-    /// When it last could not be reached, on the monotonic clock.
-    failed: Mutex<Option<Duration>>,
+    away: Mutex<Option<Away>>,
+    /// When it last gave an answer, on the monotonic clock.
+    answered: Mutex<Option<Duration>>,
+}
+
+/// A policy server that gave no answer. Times are on the monotonic clock.
+#[derive(Clone, Copy)]
+struct Away {
+    /// When it last gave none.
+    last: Duration,
+    /// Nobody asks it about other servers' events before this.
+    until: Duration,
+    /// How often it gave none, one time after the other.
+    times: u32,
 }
 
 impl PolicyServers {
     pub(super) fn new(world: World, own_name: &str) -> Self {
         let known = Mutex::new(LruCache::new(REMEMBERED));
-        Self { world, own_name: own_name.to_owned(), client: OnceLock::new(), known }
+        Self { world, own_name: own_name.to_owned(), client: OnceLock::new(), known, back: Notify::new() }
     }
 
     /// From now on they can be asked, by way of this client.
@@ -125,66 +178,156 @@ impl PolicyServers {
         let _ = self.client.set(client);
     }
 
+    /// For how long a policy server that gave no answer is still left alone; `None` if it gave one when it was last asked, or was not asked yet.
+    #[must_use]
+    pub fn left_alone_for(&self, policy: &PolicyServer) -> Option<Duration> {
+        let away = *self.known(policy).away.lock();
+        away.map(|away| away.until.saturating_sub(self.world.monotonic()))
+    }
+
+    /// Whether a policy server has given an answer of late, and has been asked nothing in vain since.
+    #[must_use]
+    pub fn is_there(&self, policy: &PolicyServer) -> bool {
+        let known = self.known(policy);
+        let answered = *known.answered.lock();
+        known.away.lock().is_none() && answered.is_some_and(|at| self.world.monotonic() < at + LATELY)
+    }
+
+    /// Waits until one that gave no answer gives one.
+    pub async fn one_is_back(&self) {
+        self.back.notified().await;
+    }
+
+    fn known(&self, policy: &PolicyServer) -> Arc<Known> {
+        let new = || {
+            let places = Semaphore::new(MAX_ASKED_AT_ONCE);
+            Arc::new(Known { places, away: Mutex::default(), answered: Mutex::default() })
+        };
+        Arc::clone(self.known.lock().get_or_insert(policy.via.clone(), new))
+    }
+
+    /// Whether a policy server may be asked about another server's event. Of one that is away, one asker finds out whether it is back.
+    fn claim(&self, known: &Known) -> bool {
+        let now = self.world.monotonic();
+        let mut away = known.away.lock();
+        match away.as_mut() {
+            Some(away) if now < away.until => false,
+            Some(away) => {
+                away.until = now + TIMEOUT;
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// A policy server, asked at `began`, has given no answer; it may have said when it wants to be asked again.
+    fn gave_none(&self, known: &Known, began: Duration, asked: Option<Duration>) {
+        let now = self.world.monotonic();
+        let mut away = known.away.lock();
+        // Those who asked at the same time have found out the same.
+        let times = match *away {
+            Some(away) if away.last > began => away.times,
+            before => before.map_or(0, |away| away.times) + 1,
+        };
+        let [jitter] = self.world.random_bytes();
+        // Three quarters to five quarters, so that not all servers of a room come back together.
+        let wait = FIRST_WAIT.saturating_mul(1 << (times - 1).min(16)).min(MAX_WAIT) * (384 + u32::from(jitter)) / 512;
+        let wait = wait.max(asked.unwrap_or_default()).min(MAX_WAIT);
+        *away = Some(Away { last: now, until: now + wait, times });
+    }
+
+    /// It has given one, whatever it was.
+    fn gave_one(&self, known: &Known) {
+        *known.answered.lock() = Some(self.world.monotonic());
+        if known.away.lock().take().is_some() {
+            self.back.notify_one();
+        }
+    }
+
     /// The event with a valid signature of the room's policy server. Hold no room while this goes on.
     ///
     /// # Errors
     /// The policy server's own error where it refuses, for the client to see; 502 `M_UNKNOWN` where it cannot be asked or its signature is
     /// not valid; 403 `M_FORBIDDEN` where nobody can sign, as the room's key is none or the room has chosen this server.
-    pub async fn sign(&self, policy: &PolicyServer, event: &Pdu, whose: Whose) -> Result<Pdu> {
+    pub async fn sign(&self, policy: &PolicyServer, event: &Pdu, whose: Whose) -> Result<Pdu, NotSigned> {
         if policy.recommends(event) {
             return Ok(event.clone());
         }
         if policy.via == self.own_name {
-            return Err(Error::forbidden(format!(
+            return Err(NotSigned::refused(Error::forbidden(format!(
                 "The room has chosen {} as its policy server, which is none; until `{TYPE}` is changed, nothing can be sent.",
                 policy.via
-            )));
+            ))));
         }
         if policy.key.is_none() {
-            return Err(Error::forbidden(format!(
+            return Err(NotSigned::refused(Error::forbidden(format!(
                 "The key of the room's policy server, in `{TYPE}`, is no Ed25519 key; until that is changed, nothing can be sent."
-            )));
+            ))));
         }
-        let client =
-            self.client.get().ok_or_else(|| Error::internal("a policy server is to be asked before the start"))?;
-        let known = Arc::clone(self.known.lock().get_or_insert(policy.via.clone(), || {
-            Arc::new(Known { places: Semaphore::new(MAX_ASKED_AT_ONCE), failed: Mutex::new(None) })
-        }));
-        let cannot = |why: &dyn std::fmt::Display| {
-            Error::new(502, "M_UNKNOWN", format!("The room's policy server {} could not be asked: {why}.", policy.via))
-        };
-        let now = self.world.monotonic();
-        let is_quiet = known.failed.lock().is_some_and(|failed| now < failed + QUIET);
-        if is_quiet && whose == Whose::Theirs {
-            return Err(cannot(&"it failed to answer a moment ago"));
-        }
-        let asking = async {
-            let _place = known.places.acquire().await.map_err(Error::internal)?;
-            client.policy_sign(&policy.via, event.canonical().to_vec().into()).await.map_err(|error| {
-                if error.is_unreachable() {
-                    *known.failed.lock() = Some(self.world.monotonic());
-                }
-                refusal(&error).unwrap_or_else(|| cannot(&error))
-            })
-        };
-        let signatures = match self.world.timeout(TIMEOUT, asking).await {
-            Ok(signatures) => signatures?,
-            Err(_) => {
-                *known.failed.lock() = Some(self.world.monotonic());
-                return Err(cannot(&format_args!("it did not answer within {TIMEOUT:?}")));
-            }
-        };
-        *known.failed.lock() = None;
+        let signatures = self.ask(policy, event, whose).await?;
         let unfit = |why: &str| {
-            Error::new(502, "M_UNKNOWN", format!("The room's policy server {} answered with {why}.", policy.via))
+            let error = format!("The room's policy server {} answered with {why}.", policy.via);
+            NotSigned::refused(Error::new(502, "M_UNKNOWN", error))
         };
         let signature = signatures.get(&policy.via).and_then(|keys| keys.get(KEY_ID));
         let signature = signature.ok_or_else(|| unfit("no signature"))?;
-        let signed = with_signature(event, &policy.via, KEY_ID, signature).map_err(super::writer::pdu_error)?;
+        let signed = with_signature(event, &policy.via, KEY_ID, signature)
+            .map_err(|error| NotSigned::refused(super::writer::pdu_error(error)))?;
         if !policy.has_signed(&signed) {
             return Err(unfit("a signature by another key than the one in the room's state"));
         }
         Ok(signed)
+    }
+
+    /// The signatures that a policy server gives for an event.
+    async fn ask(
+        &self,
+        policy: &PolicyServer,
+        event: &Pdu,
+        whose: Whose,
+    ) -> Result<BTreeMap<String, BTreeMap<String, String>>, NotSigned> {
+        let client = self
+            .client
+            .get()
+            .ok_or_else(|| NotSigned::open(Error::internal("a policy server is to be asked before the start")))?;
+        let cannot = |why: &dyn std::fmt::Display| {
+            Error::new(502, "M_UNKNOWN", format!("The room's policy server {} could not be asked: {why}.", policy.via))
+        };
+        let known = self.known(policy);
+        // Who sends something of ours finds out for themselves: they wait for nobody else, and nobody waits for them.
+        if whose == Whose::Theirs && !self.claim(&known) {
+            return Err(NotSigned::open(cannot(&"it failed to answer a moment ago")));
+        }
+        let began = self.world.monotonic();
+        let asking = async {
+            let place = known.places.acquire().await;
+            let answer = client.policy_sign(&policy.via, event.canonical().to_vec().into()).await;
+            drop(place);
+            answer
+        };
+        let Ok(answer) = self.world.timeout(TIMEOUT, asking).await else {
+            self.gave_none(&known, began, None);
+            return Err(NotSigned::open(cannot(&format_args!("it did not answer within {TIMEOUT:?}"))));
+        };
+        let error = match answer {
+            Ok(signatures) => {
+                self.gave_one(&known);
+                return Ok(signatures);
+            }
+            Err(error) => error,
+        };
+        let status = error.peer().map(|peer| peer.status);
+        let is_away = error.is_unreachable() || status == Some(429);
+        if is_away {
+            let asked = error.peer().and_then(PeerError::retry_after_ms).map(Duration::from_millis);
+            self.gave_none(&known, began, asked);
+        } else {
+            self.gave_one(&known);
+        }
+        // An error of its own, or an answer that is none, says nothing of the event.
+        let is_open = is_away || status.is_none() || status.is_some_and(|status| status >= 500);
+        let error = refusal(&error).unwrap_or_else(|| cannot(&error.for_others()));
+        Err(NotSigned { error, is_open })
     }
 }
 

@@ -24,6 +24,9 @@ use state_res::tree::{self, NodeHash, Root};
 use std::collections::{BTreeMap, BTreeSet};
 use storage::{Batch, PositionedValue, Table, Version, key};
 
+/// Events looked at to find out whether an event that gets its place late is followed by others.
+const MAX_FOLLOWERS: usize = 1_000;
+
 /// Events by (type, state key): the part of a state that decides whether an event is allowed.
 pub type AuthState = BTreeMap<(String, String), Pdu>;
 
@@ -356,6 +359,40 @@ impl<'a> RoomWriter<'a> {
     /// Adds an event to the room's graph: `before` is the state before it. The caller has authorised it; `fate` says how that
     /// went. Accepted events become extremities and are announced.
     pub fn place(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool) -> Result<()> {
+        self.place_at_end(pdu, before, fate, ours, true)
+    }
+
+    /// Gives its place to an event that was soft-failed for want of the policy server's signature, now that it has it: it is announced as if
+    /// it came at this moment. It becomes an extremity unless one follows it, which then stands for it.
+    pub fn place_late(&mut self, pdu: Pdu, before: Root) -> Result<()> {
+        let leads = !self.is_followed(&pdu)?;
+        // What is remembered of it says that nobody may see it.
+        self.related.push(pdu.key());
+        self.place_at_end(pdu, before, Fate::Accepted, false, leads)
+    }
+
+    /// Whether an extremity follows an event. `false` also where this takes too long to find out: then it may become one that it need not be.
+    fn is_followed(&self, pdu: &Pdu) -> Result<bool> {
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<EventKey> = self.head.extremities.iter().map(|one| EventKey::of(&one.event_id)).collect();
+        while let Some(event) = open.pop() {
+            if seen.len() >= MAX_FOLLOWERS {
+                return Ok(false);
+            }
+            if !seen.insert(event) {
+                continue;
+            }
+            let Some(later) = self.reader.pdu(event)?.filter(|later| later.depth() > pdu.depth()) else { continue };
+            if later.prev_events().iter().any(|prev| prev == pdu.event_id()) {
+                return Ok(true);
+            }
+            open.extend(later.prev_events().iter().map(|prev| EventKey::of(prev)));
+        }
+        Ok(false)
+    }
+
+    /// `leads` says whether it becomes an extremity, if it is accepted.
+    fn place_at_end(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool, leads: bool) -> Result<()> {
         self.know(&pdu, fate == Fate::Rejected)?;
         if ours && fate == Fate::Accepted {
             self.tell_target(&pdu, before)?;
@@ -363,7 +400,10 @@ impl<'a> RoomWriter<'a> {
         let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
         if fate == Fate::Accepted {
             self.head.extremities.retain(|one| !pdu.prev_events().contains(&one.event_id));
-            self.head.extremities.push(Extremity { event_id: pdu.event_id().to_owned(), depth: pdu.depth(), after });
+            if leads {
+                let event_id = pdu.event_id().to_owned();
+                self.head.extremities.push(Extremity { event_id, depth: pdu.depth(), after });
+            }
             let roots: Vec<Root> = self.head.extremities.iter().map(|one| one.after).collect();
             self.head.root = self.resolve(&roots)?;
         }
@@ -539,6 +579,10 @@ impl<'a> RoomWriter<'a> {
         self.batch.put(tables::HEAD, room.as_bytes(), &head_bytes);
         if self.events.iter().any(|placed| placed.fate == Fate::Accepted && !placed.old) {
             self.batch.topic(super::topic(room));
+        }
+        if self.events.iter().any(|placed| placed.pdu.is_state_of(super::policy::TYPE, "")) {
+            // What waits for the policy server's word may not have to any more.
+            self.batch.topic(super::policy::topic());
         }
         Ok(Prepared {
             batch: self.batch,

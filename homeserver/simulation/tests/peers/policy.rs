@@ -1,6 +1,6 @@
 //! Server-server API, "Policy Servers": a room lets a server of its choice look at every event, ours and those that come.
 
-use crate::scene::{BOB, Scene};
+use crate::scene::{BOB, CAROL, Scene};
 use http::Method;
 use serde_json::{Map, Value, json};
 use simulation::{Asked, Failure, Network, Peer, PeerEvent, PeerRoom, Scripted};
@@ -60,6 +60,16 @@ impl Policy {
     pub(crate) fn fall_silent(&self) {
         let wait = Duration::from_secs(600);
         self.peer.script(move |asked| (asked.path == SIGN).then_some(Scripted { after: wait, answer: None }));
+    }
+
+    /// Signs everything from now on, but events with this word only so long after it was asked.
+    pub(crate) fn take_time_over(&self, version: RoomVersion, word: &'static str, time: Duration) {
+        let (name, key) = (self.peer.name().to_owned(), self.key.clone());
+        self.peer.script(move |asked| {
+            let after = if asked.body.to_string().contains(word) { time } else { Duration::ZERO };
+            let answer = (asked.path == SIGN).then(|| (200, signature(version, &asked.body, &name, &key)))?;
+            Some(Scripted { after, answer: Some(answer) })
+        });
     }
 
     /// The events about which it was asked.
@@ -408,13 +418,7 @@ fn nobody_waits_for_the_answer_about_another_event() {
             let mut room = scene.room().await;
             let policy = Policy::new(&network, "policy.example", room.version);
             policy.guard(&scene, &mut room).await;
-            let (name, key, version) = (policy.peer.name().to_owned(), policy.key.clone(), room.version);
-            policy.peer.script(move |asked| {
-                let is_slow = asked.body.to_string().contains("slow");
-                let after = Duration::from_secs(if is_slow { 8 } else { 0 });
-                let answer = (asked.path == SIGN).then(|| (200, signature(version, &asked.body, &name, &key)))?;
-                Some(Scripted { after, answer: Some(answer) })
-            });
+            policy.take_time_over(room.version, "slow", Duration::from_secs(8));
             let path = |txn: &str| format!("/rooms/{}/send/m.room.message/{txn}", room.id);
             let (slow_path, fast_path) = (path("slow"), path("fast"));
             let slow = scene.call(Method::PUT, &slow_path, message("slow"));
@@ -432,6 +436,136 @@ fn nobody_waits_for_the_answer_about_another_event() {
             // It follows what was newest when it was made, and is in the room like any other.
             let path = format!("/rooms/{}/event/{}", room.id, slow["event_id"].as_str().unwrap());
             scene.call(Method::GET, &path, Value::Null).await.unwrap();
+        })
+        .unwrap();
+}
+
+// clause: P10.2
+#[test]
+fn silence_holds_up_no_room_and_loses_nothing() {
+    for version in ["6", "12"] {
+        let network = Network::new(88, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut room = scene.room().await;
+                let policy = Policy::new(&network, "policy.example", room.version);
+                policy.guard(&scene, &mut room).await;
+                let start = scene.call(Method::GET, "/sync", Value::Null).await.unwrap();
+                let clock = || scene.peer.world().now().millis();
+
+                // Nobody waits for it but whoever finds out that it is silent.
+                policy.fall_silent();
+                let (began, mut said) = (clock(), Vec::new());
+                for number in 0..6 {
+                    let (kind, state_key, content) = match number {
+                        3 => ("m.room.topic", Some(""), json!({ "topic": "said in silence" })),
+                        _ => ("m.room.message", None, message(&number.to_string())),
+                    };
+                    said.push(scene.peer.event(&mut room, BOB, kind, state_key, content));
+                    scene.send(&[&said[number]]).await.unwrap();
+                }
+                let took = clock() - began;
+                assert!(took < 15_000, "version {version}: it took {took} ms");
+                for event in &said {
+                    assert!(scene.shown(&room, event).await.is_none(), "version {version}");
+                }
+                // It is asked from time to time whether it is back, more and more seldom.
+                network.wait(Duration::from_secs(15 * 60)).await;
+                let asked = policy.asked().len();
+                assert!((4..12).contains(&asked), "version {version}: it was asked {asked} times");
+
+                // That is not forgotten when the server ends.
+                scene.server().crash();
+                scene.server().start().await.unwrap();
+                network.wait(Duration::from_secs(60)).await;
+                for event in &said {
+                    assert!(scene.shown(&room, event).await.is_none(), "version {version}");
+                }
+                policy.sign_with(room.version, policy.key.clone());
+                network.wait(Duration::from_secs(5 * 60)).await;
+                let path = format!("/sync?since={}", start["next_batch"].as_str().unwrap());
+                let sync = scene.call(Method::GET, &path, Value::Null).await.unwrap();
+                let timeline = &sync["rooms"]["join"][&room.id]["timeline"];
+                let shown = timeline["events"].as_array().unwrap().iter().map(|event| event["event_id"].clone());
+                let ids: Vec<Value> = said.iter().map(|event| json!(event.id)).collect();
+                assert_eq!(shown.collect::<Vec<_>>(), ids, "version {version}");
+                assert!(is_signed(&stored(&scene, &said[0].id).await, &policy), "version {version}");
+                let topic = format!("/rooms/{}/state/m.room.topic/", room.id);
+                assert_eq!(scene.call(Method::GET, &topic, Value::Null).await.unwrap()["topic"], "said in silence");
+                // What follows them follows the last of them alone.
+                let next = scene.say(&mut room, "after").await;
+                let last = json!(scene.peer.references(room.version, std::slice::from_ref(&said[5].id)));
+                assert_eq!(next.json["prev_events"], last, "version {version}");
+                // All is said about them.
+                let asked = policy.asked().len();
+                network.wait(Duration::from_secs(60 * 60)).await;
+                assert_eq!(policy.asked().len(), asked, "version {version}");
+            })
+            .unwrap();
+    }
+}
+
+// clause: P10.2
+#[test]
+fn what_waited_for_the_policy_server_is_judged_by_the_room_as_it_is_then() {
+    let network = Network::new(89, 1);
+    network
+        .run(async {
+            let scene = Scene::begin(&network, "12").await;
+            let mut room = scene.room().await;
+            let policy = Policy::new(&network, "policy.example", room.version);
+            policy.guard(&scene, &mut room).await;
+            // It is busy with some events for so long that it says nothing of them.
+            policy.take_time_over(room.version, "hard", Duration::from_secs(600));
+            let mut said = Vec::new();
+            for (who, body) in [(CAROL, "hard one"), (BOB, "hard two"), (BOB, "hard spam")] {
+                said.push(scene.peer.event(&mut room, who, "m.room.message", None, message(body)));
+                scene.send(&[said.last().unwrap()]).await.unwrap();
+            }
+            // It says something of this one; the next one follows those that wait.
+            scene.act(&mut room.clone(), Method::POST, "ban", json!({ "user_id": CAROL })).await;
+            let later = scene.peer.event(&mut room, BOB, "m.room.message", None, message("four"));
+            network.wait(Duration::from_secs(10 * 60)).await;
+            scene.send(&[&later]).await.unwrap();
+            network.wait(Duration::from_secs(10 * 60)).await;
+            let shown = async |event: &PeerEvent| scene.shown(&room, event).await.is_some();
+            assert_eq!((shown(&said[0]).await, shown(&said[1]).await, shown(&said[2]).await), (false, false, false));
+            assert!(shown(&later).await);
+
+            policy.sign_with(room.version, policy.key.clone());
+            network.wait(Duration::from_secs(10 * 60)).await;
+            assert!(!shown(&said[0]).await, "carol is banned by now");
+            assert!(shown(&said[1]).await);
+            assert!(!shown(&said[2]).await, "that was refused");
+            // They are not taken for something that nothing follows yet.
+            let next = scene.say(&mut room.clone(), "next").await;
+            let prev = next.json["prev_events"].as_array().unwrap();
+            assert!(!prev.contains(&json!(said[1].id)), "{prev:?}");
+            let asked = policy.asked().len();
+            network.wait(Duration::from_secs(60 * 60)).await;
+            assert_eq!(policy.asked().len(), asked, "a refusal is not asked for again");
+        })
+        .unwrap();
+}
+
+// clause: P10.2
+#[test]
+fn a_room_that_drops_a_silent_policy_server_waits_for_it_no_more() {
+    let network = Network::new(90, 1);
+    network
+        .run(async {
+            let scene = Scene::begin(&network, "12").await;
+            let mut room = scene.room().await;
+            let policy = Policy::new(&network, "policy.example", room.version);
+            policy.guard(&scene, &mut room).await;
+            policy.fall_silent();
+            let said = scene.peer.event(&mut room, BOB, "m.room.message", None, message("hello"));
+            scene.send(&[&said]).await.unwrap();
+            assert!(scene.shown(&room, &said).await.is_none());
+            scene.act(&mut room, Method::PUT, "state/m.room.policy/", json!({})).await;
+            network.wait(Duration::from_secs(2)).await;
+            assert!(scene.shown(&room, &said).await.is_some());
         })
         .unwrap();
 }

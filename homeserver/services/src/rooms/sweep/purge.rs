@@ -286,7 +286,8 @@ fn going(snapshot: &Snapshot, room: RoomKey, events: &[EventKey], needed: &BTree
         let Some(row) = snapshot.get(tables::CONDEMNED_EVENTS, &room_key(room, event.as_bytes()))? else { continue };
         let Some(standing) = standing(snapshot, room, *event)? else { continue };
         let stays = needed.contains(event) || *row == *STAYS;
-        let mut rows = vec![(tables::GAPS, room_key(room, event.as_bytes()))];
+        let of_event = room_key(room, event.as_bytes());
+        let mut rows = vec![(tables::GAPS, of_event.clone()), (tables::UNANSWERED, of_event)];
         if let Some(place) = &standing.history {
             rows.push((tables::HISTORY, room_key(room, place.as_bytes())));
             rows.push((tables::THREADS, room_key(room, place.as_bytes())));

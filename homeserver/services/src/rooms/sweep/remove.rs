@@ -36,6 +36,7 @@ const BY_ROOM: &[Table] = &[
     tables::MEMBERS,
     tables::ROOM_SERVERS,
     tables::LOCAL_MEMBERS,
+    tables::UNANSWERED,
     tables::GAPS,
     tables::AUTH_GRAPH,
     tables::CITED_BY,
