@@ -1,18 +1,17 @@
-//! What clients read of rooms: pages of history (fetched from other servers where it is missing), contexts, states, members.
+//! What clients read of a room's history: pages (fetched from other servers where it is missing), single events and what stands around them.
 
 use super::Peers;
 use crate::error::{Error, Result};
+use crate::rooms::RoomReader;
 use crate::rooms::client_event::{ClientView, EventForm};
 use crate::rooms::filter::EventFilter;
-use crate::rooms::head::Head;
 use crate::rooms::history::HistoryKey;
 use crate::rooms::record::{StoredEvent, write_json_string};
 use crate::rooms::timeline::{self, Boundary, Direction};
-use crate::rooms::visibility::{HistoryVisibility, Viewer};
-use crate::rooms::{Membership, RoomReader, relations};
+use crate::rooms::visibility::Viewer;
 use crate::sync::SyncToken;
-use serde_json::{Map, Value, json};
-use state_res::ids::{EventKey, RoomKey, UserKey};
+use serde_json::{Value, json};
+use state_res::ids::{RoomKey, UserKey};
 use state_res::tree::Root;
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -43,31 +42,6 @@ pub struct MessagesRequest<'a> {
 }
 
 impl Peers {
-    /// A room as a user may look at it, and the state they may look at: the current one while they are joined, that at the end of their
-    /// membership after it, the current one of a world-readable room for everyone.
-    ///
-    /// # Errors
-    /// 403 `M_FORBIDDEN`.
-    pub fn look(&self, user_id: &str, room_id: &str) -> Result<(RoomReader, Head, Root)> {
-        let reader = self.rooms.reader(RoomKey::of(room_id));
-        let denied = || crate::rooms::send::not_in_room(room_id);
-        let head = reader.head()?.ok_or_else(denied)?;
-        let member = reader.member(UserKey::of(user_id))?;
-        if member.is_some_and(|member| member.membership == Membership::Join) {
-            let root = head.root;
-            return Ok((reader, head, root));
-        }
-        // Of what came after the end, an invite or a ban perhaps, they see nothing.
-        if let Some(root) = Viewer::new(&reader, user_id)?.ended().map(|end| end.root) {
-            return Ok((reader, head, root));
-        }
-        if HistoryVisibility::at(&reader, head.root)? == HistoryVisibility::WorldReadable {
-            let root = head.root;
-            return Ok((reader, head, root));
-        }
-        Err(denied())
-    }
-
     /// A room as a user may page through it, which is for whoever may see what was said at some time. What they see of it
     /// is decided event by event.
     ///
@@ -85,12 +59,17 @@ impl Peers {
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN` for who sees nothing of the room, 404 `M_NOT_FOUND`.
-    fn event_seen(&self, viewer: &Viewer<'_>, room_id: &str, event_id: &str) -> Result<(StoredEvent, HistoryKey)> {
+    pub(super) fn event_seen(
+        &self,
+        viewer: &Viewer<'_>,
+        room_id: &str,
+        event_id: &str,
+    ) -> Result<(StoredEvent, HistoryKey)> {
         timeline::visible_event(viewer.reader(), viewer, event_id)
             .or_else(|missing| self.look_back(viewer.user_id(), room_id).and(Err(missing)))
     }
 
-    fn boundary(&self, token: Option<&str>, name: &str) -> Result<Option<Boundary>> {
+    pub(super) fn boundary(&self, token: Option<&str>, name: &str) -> Result<Option<Boundary>> {
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(None) };
         if let Some(boundary) = Boundary::parse(token) {
             return Ok(Some(boundary));
@@ -262,129 +241,6 @@ impl Peers {
         Ok(json)
     }
 
-    /// `GET /rooms/{roomId}/state`: JSON text of an array.
-    ///
-    /// # Errors
-    /// 403 `M_FORBIDDEN`.
-    pub fn state(&self, user_id: &str, device_id: &str, room_id: &str) -> Result<String> {
-        let (reader, _, root) = self.look(user_id, room_id)?;
-        let viewer = Viewer::new(&reader, user_id)?;
-        let mut events = Vec::new();
-        for key in reader.state(root)? {
-            events.push(reader.required_stored(key)?);
-        }
-        self.view(&reader, &viewer, user_id, device_id, room_id).json_array(&events)
-    }
-
-    /// `GET /rooms/{roomId}/state/{eventType}/{stateKey}`: the content, or with `whole` the event; JSON text.
-    ///
-    /// # Errors
-    /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`.
-    pub fn state_event(
-        &self,
-        user_id: &str,
-        device_id: &str,
-        room_id: &str,
-        event_type: &str,
-        state_key: &str,
-        whole: bool,
-    ) -> Result<String> {
-        let (reader, _, root) = self.look(user_id, room_id)?;
-        let key = reader.state_event_key(root, event_type, state_key)?.ok_or_else(|| {
-            Error::not_found(format!("The room has no state of type {event_type:?} with state key {state_key:?}."))
-        })?;
-        let event = reader.required_stored(key)?;
-        let viewer = Viewer::new(&reader, user_id)?;
-        let view = self.view(&reader, &viewer, user_id, device_id, room_id);
-        if whole {
-            return view.json(&event);
-        }
-        Ok(view.shown(&event, || reader.standing(key))?.content_json().to_owned())
-    }
-
-    /// `GET /rooms/{roomId}/members`: JSON text. `at` is a token; `membership` and `not_membership` filter.
-    ///
-    /// # Errors
-    /// 403 `M_FORBIDDEN`, 400 `M_INVALID_PARAM`.
-    pub fn members(
-        &self,
-        user_id: &str,
-        device_id: &str,
-        room_id: &str,
-        at: Option<&str>,
-        membership: Option<&str>,
-        not_membership: Option<&str>,
-    ) -> Result<String> {
-        for (name, value) in [("membership", membership), ("not_membership", not_membership)] {
-            if value.is_some_and(|value| Membership::parse(value).is_none()) {
-                return Err(Error::invalid_param(format!("`{name}` must be one of join, invite, leave, ban, knock.")));
-            }
-        }
-        let (reader, _, mut root) = self.look(user_id, room_id)?;
-        let viewer = Viewer::new(&reader, user_id)?;
-        if let Some(Boundary(bytes)) = self.boundary(at, "at")?
-            && viewer.is_joined()
-            && let Some(position) = bytes.get(..8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
-        {
-            root = reader.root_at(position.saturating_sub(u64::from(bytes.len() == 8)))?;
-        }
-        let mut events = Vec::new();
-        for key in reader.state_of_type(root, "m.room.member")? {
-            let event = reader.required_stored(key)?;
-            let content = event.content();
-            let is = content.get("membership").and_then(Value::as_str);
-            if membership.is_none_or(|wanted| is == Some(wanted)) && not_membership.is_none_or(|not| is != Some(not)) {
-                events.push(event);
-            }
-        }
-        let chunk = self.view(&reader, &viewer, user_id, device_id, room_id).json_array(&events)?;
-        Ok(format!("{{\"chunk\":{chunk}}}"))
-    }
-
-    /// `GET /rooms/{roomId}/joined_members`.
-    ///
-    /// # Errors
-    /// 403 `M_FORBIDDEN` for who is not joined.
-    pub fn joined_members(&self, user_id: &str, room_id: &str) -> Result<Value> {
-        let (reader, _, root) = self.look(user_id, room_id)?;
-        if reader.membership_in(root, user_id)? != Some(Membership::Join) {
-            return Err(crate::rooms::send::not_in_room(room_id));
-        }
-        let mut joined = Map::new();
-        for key in reader.state_of_type(root, "m.room.member")? {
-            let event = reader.required_stored(key)?;
-            let content = event.content();
-            if content.get("membership").and_then(Value::as_str) != Some("join") {
-                continue;
-            }
-            let mut member = Map::new();
-            for (from, name) in [("displayname", "display_name"), ("avatar_url", "avatar_url")] {
-                if let Some(value) = content.get(from).filter(|value| value.is_string()) {
-                    member.insert(name.into(), value.clone());
-                }
-            }
-            joined.insert(event.state_key().unwrap_or_default(), Value::Object(member));
-        }
-        Ok(json!({ "joined": joined }))
-    }
-
-    /// `GET /joined_rooms`.
-    pub fn joined_rooms(&self, user_id: &str) -> Result<Vec<String>> {
-        let deps = self.rooms.deps();
-        let epoch = deps.user_rooms.epoch();
-        let rooms = deps.user_rooms.of(&deps.store.snapshot(), epoch, UserKey::of(user_id))?;
-        Ok(rooms.iter().filter(|room| room.membership == Membership::Join).map(|room| room.room_id.clone()).collect())
-    }
-
-    /// `GET /rooms/{roomId}/aliases`.
-    ///
-    /// # Errors
-    /// 403 `M_FORBIDDEN`.
-    pub fn room_aliases(&self, user_id: &str, room_id: &str) -> Result<Vec<String>> {
-        self.look(user_id, room_id)?;
-        self.rooms.local_aliases(room_id)
-    }
-
     /// `GET /rooms/{roomId}/timestamp_to_event`.
     ///
     /// # Errors
@@ -396,97 +252,6 @@ impl Peers {
             .ok_or_else(|| Error::not_found("There is no event in that direction."))?;
         Ok(json!({ "event_id": event.event_id(), "origin_server_ts": event.origin_server_ts() }))
     }
-
-    /// `GET /rooms/{roomId}/relations/{eventId}/…`: JSON text.
-    ///
-    /// # Errors
-    /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`, 400 `M_INVALID_PARAM`.
-    pub fn relations(&self, request: &RelationsRequest<'_>) -> Result<Vec<u8>> {
-        let reader = self.rooms.reader(RoomKey::of(request.room_id));
-        let viewer = Viewer::new(&reader, request.user_id)?;
-        self.event_seen(&viewer, request.room_id, request.event_id)?;
-        let from = self.boundary(request.from, "from")?;
-        let to = self.boundary(request.to, "to")?;
-        let mut found: Vec<(Boundary, StoredEvent)> = Vec::new();
-        for relation in relations::of(&reader, EventKey::of(request.event_id)) {
-            let relation = relation?;
-            if request.rel_type.is_some_and(|wanted| wanted != relation.rel_type)
-                || request.event_type.is_some_and(|wanted| wanted != relation.event_type)
-            {
-                continue;
-            }
-            let Some(event) =
-                reader.stored(relation.child)?.filter(|event| event.room() == reader.room() && !event.is_redacted())
-            else {
-                continue;
-            };
-            let Some(standing) = reader.standing(event.key())? else { continue };
-            let Some(history) = &standing.history else { continue };
-            let place = Boundary::before(history);
-            if viewer.may_see_at(&event, &standing)? {
-                found.push((place, event));
-            }
-        }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        let backward = request.direction == Direction::Backward;
-        if backward {
-            found.reverse();
-        }
-        let within = |place: &Boundary| {
-            if backward {
-                from.as_ref().is_none_or(|from| place < from) && to.as_ref().is_none_or(|to| place >= to)
-            } else {
-                from.as_ref().is_none_or(|from| place >= from) && to.as_ref().is_none_or(|to| place < to)
-            }
-        };
-        found.retain(|(place, _)| within(place));
-        let more = found.len() > request.limit;
-        found.truncate(request.limit);
-        let next = found.last().filter(|_| more).map(|(place, _)| {
-            let mut place = place.clone();
-            if !backward {
-                place.0.push(0);
-            }
-            place
-        });
-        let events: Vec<StoredEvent> = found.into_iter().map(|(_, event)| event).collect();
-        let view = self.view(&reader, &viewer, request.user_id, request.device_id, request.room_id);
-        let mut json = Vec::new();
-        let _ = write!(json, "{{\"chunk\":{}", view.json_array(&events)?);
-        if let Some(next) = next {
-            let _ = write!(json, ",\"next_batch\":\"{}\"", next.token());
-        }
-        if let Some(from) = request.from {
-            json.extend_from_slice(b",\"prev_batch\":");
-            write_json_string(&mut json, from);
-        }
-        json.push(b'}');
-        Ok(json)
-    }
-}
-
-/// `GET /rooms/{roomId}/relations/…`.
-pub struct RelationsRequest<'a> {
-    /// Who asks.
-    pub user_id: &'a str,
-    /// From which device.
-    pub device_id: &'a str,
-    /// The room.
-    pub room_id: &'a str,
-    /// The event to which the others relate.
-    pub event_id: &'a str,
-    /// Only relations of this type.
-    pub rel_type: Option<&'a str>,
-    /// Only events of this type.
-    pub event_type: Option<&'a str>,
-    /// Where to begin.
-    pub from: Option<&'a str>,
-    /// Where to end.
-    pub to: Option<&'a str>,
-    /// Which way.
-    pub direction: Direction,
-    /// Most events.
-    pub limit: usize,
 }
 
 /// Member events of the senders of `events`, at the last of them.

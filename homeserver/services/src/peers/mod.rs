@@ -16,7 +16,9 @@ mod outliers;
 mod questions;
 mod queue_store;
 mod receive;
+mod relations;
 mod remove;
+mod state;
 mod summary;
 mod switches;
 mod threads;
@@ -28,9 +30,10 @@ mod verify;
 
 pub use answers::PeerAnswers;
 pub use hierarchy::{HierarchyRequest, MAX_PAGE as MAX_HIERARCHY_PAGE};
-pub use history::{DEFAULT_PAGE, MessagesRequest, RelationsRequest};
+pub use history::{DEFAULT_PAGE, MessagesRequest};
 pub use key_store::StoredKeys;
 pub use queue_store::{AWAY_FOR, COMPACT_EVERY, MAX_WAITING_MESSAGES, MAX_WAITING_ROWS, StoredQueue};
+pub use relations::RelationsRequest;
 pub use summary::MutualRooms;
 pub use switches::ReceiptCheck;
 #[cfg(feature = "rule-switches")]
