@@ -1,0 +1,231 @@
+//! The batch that a writer's work comes to: events' bytes, the rows that follow from the current state, what waits for other servers, the head.
+
+use super::{RoomWriter, put_with_position};
+use crate::error::Result;
+use crate::rooms::head::Head;
+use crate::rooms::policy;
+use crate::rooms::reader::{Member, Membership, encode_member, room_key};
+use crate::rooms::record::StoredEvent;
+use crate::rooms::standing::Fate;
+use crate::rooms::{memberships, redaction, sweep, topic, user_topic};
+use crate::tables;
+use bytes::Bytes;
+use state_res::ids::{EventKey, StateKeyId, UserKey};
+use state_res::pdu::Pdu;
+use state_res::tree::{self, NodeHash};
+use std::collections::{BTreeMap, BTreeSet};
+use storage::{Batch, Version, key};
+
+/// What a finished writer leaves to be committed.
+pub struct Prepared {
+    /// The batch.
+    pub batch: Batch,
+    /// The head after it.
+    pub head: Head,
+    /// The head's bytes after it.
+    pub head_bytes: Bytes,
+    /// Whether the next writer has to wait for the commit.
+    pub waits: bool,
+    /// Destinations that now have something waiting.
+    pub destinations: BTreeSet<String>,
+    /// Events to be remembered in caches once committed.
+    pub stored: Vec<StoredEvent>,
+    /// Events whose bytes were replaced.
+    pub replaced: Vec<EventKey>,
+    /// Events to which a new one relates.
+    pub related: Vec<EventKey>,
+    /// State events in parsed form, likewise for caches.
+    pub parsed: Vec<Pdu>,
+    /// Local users whose memberships change.
+    pub users: Vec<UserKey>,
+    /// New nodes, likewise.
+    pub nodes: Vec<(NodeHash, Bytes)>,
+}
+
+impl RoomWriter<'_> {
+    /// Turns what was placed into a batch.
+    pub fn finish(mut self) -> Result<Prepared> {
+        let room = self.reader.room;
+        // A room that begins with a state given as a whole has a root to record, though nothing changed since.
+        let changed_root = self.head.root != self.root_before || self.head_before.is_none();
+        let mut destinations: BTreeSet<String> = self.extra_destinations.clone();
+        let newcomers = if changed_root { self.write_membership_changes(&mut destinations)? } else { Vec::new() };
+        // What others sent goes nowhere, so that receiving a message does not cost more where more servers are in the room.
+        if !newcomers.is_empty() || self.events.iter().any(|placed| placed.ours && placed.fate == Fate::Accepted) {
+            destinations.extend(self.reader.servers()?);
+        }
+        for user_id in &newcomers {
+            crate::keys::introduce(&mut self.batch, &self.reader.snapshot, user_id, &destinations)?;
+        }
+        if changed_root {
+            let slot = key::Writer::new().id16(room.as_bytes()).position_slot();
+            put_with_position(&mut self.batch, tables::ROOTS, slot, self.head.root.as_bytes().to_vec(), None);
+        }
+        destinations.remove(&self.deps.server_name);
+
+        let (stored, replaced) = self.write_bytes()?;
+        let ours: Vec<(EventKey, u16, String)> = self
+            .events
+            .iter()
+            .filter(|placed| placed.ours && placed.fate == Fate::Accepted)
+            .map(|placed| (placed.pdu.key(), placed.ordinal, placed.pdu.sender_server().to_owned()))
+            .collect();
+        if ours.is_empty() {
+            destinations.clear();
+        }
+        for destination in &destinations {
+            // Whoever gave us an event to pass on has it.
+            for (event, ordinal, _) in ours.iter().filter(|(_, _, from)| from != destination) {
+                crate::outbox::put_pdu(&mut self.batch, destination, *ordinal, *event);
+            }
+        }
+
+        match &self.head_before {
+            Some(bytes) => {
+                self.batch.require_version(tables::HEAD, room.as_bytes(), Version::of(bytes));
+            }
+            None => {
+                self.batch.require_absent(tables::HEAD, room.as_bytes());
+                let mut value = vec![self.head.room_version.number()];
+                value.extend_from_slice(self.room_id.as_bytes());
+                self.batch.put(tables::ROOM_IDS, room.as_bytes(), &value);
+            }
+        };
+        self.roots.insert(self.head.root);
+        self.roots.extend(self.head.extremities.iter().map(|extremity| extremity.after));
+        sweep::guard(&self.reader, std::mem::take(&mut self.roots), &mut self.batch)?;
+        self.head.version += 1;
+        let head_bytes = Bytes::from(self.head.encode());
+        self.batch.put(tables::HEAD, room.as_bytes(), &head_bytes);
+        if self.events.iter().any(|placed| placed.fate == Fate::Accepted && !placed.old) {
+            self.batch.topic(topic(room));
+        }
+        if self.events.iter().any(|placed| placed.pdu.is_state_of(policy::TYPE, "")) {
+            // What waits for the policy server's word may not have to any more.
+            self.batch.topic(policy::topic());
+        }
+        Ok(Prepared {
+            batch: self.batch,
+            head: self.head,
+            head_bytes,
+            waits: self.waits || changed_root || !replaced.is_empty() || self.head_before.is_none(),
+            destinations,
+            stored,
+            replaced,
+            related: self.related,
+            parsed: self.events.into_iter().map(|placed| placed.pdu).filter(Pdu::is_state).collect(),
+            nodes: self.reader.new_nodes.into_iter().collect(),
+            users: self.users,
+        })
+    }
+
+    /// Writes the bytes of the placed events, redacting what is to be redacted.
+    fn write_bytes(&mut self) -> Result<(Vec<StoredEvent>, Vec<EventKey>)> {
+        let room = self.reader.room;
+        let mut bytes: BTreeMap<EventKey, StoredEvent> = BTreeMap::new();
+        let mut replaced = Vec::new();
+        let placed: Vec<(Pdu, Fate)> = self.events.iter().map(|one| (one.pdu.clone(), one.fate)).collect();
+        for (pdu, fate) in &placed {
+            // One that arrived before its target.
+            let redaction = redaction::effective(&self.reader, self.head.root, pdu)?;
+            let stored = if redaction.is_some() {
+                StoredEvent::encode(room, &pdu.redacted()).marked_redacted()
+            } else {
+                StoredEvent::encode(room, pdu)
+            };
+            bytes.insert(pdu.key(), stored);
+            if *fate == Fate::Accepted && pdu.event_type() == "m.room.redaction" {
+                let Some(target) = pdu.redacts() else { continue };
+                let target_key = EventKey::of(target);
+                self.batch.put(tables::REDACTIONS, &redaction::row(target_key, pdu.key()), b"");
+                let Some(target_pdu) = self.reader.pdu(target_key)? else { continue };
+                if redaction::allowed(&self.reader, self.head.root, pdu, &target_pdu)? {
+                    bytes.insert(target_key, StoredEvent::encode(room, &target_pdu.redacted()).marked_redacted());
+                    replaced.push(target_key);
+                }
+            }
+        }
+        for (event, stored) in &bytes {
+            self.batch.put(tables::PDUS, event.as_bytes(), stored.bytes());
+        }
+        Ok((bytes.into_values().collect(), replaced))
+    }
+
+    /// Brings the rows derived from the current state (members, their servers, local users' rooms) up to the new root. Gives the
+    /// local users who came, and adds servers to `destinations` whose users came.
+    fn write_membership_changes(&mut self, destinations: &mut BTreeSet<String>) -> Result<Vec<String>> {
+        let room = self.reader.room;
+        let prefix = StateKeyId::type_prefix("m.room.member");
+        let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+        let mut newcomers = Vec::new();
+        for change in tree::diff(&self.reader, self.root_before, self.head.root)? {
+            if !change.key.as_bytes().starts_with(&prefix) {
+                continue;
+            }
+            let old = change.left.map(|event| self.reader.required(event)).transpose()?;
+            let new = change.right.map(|event| self.reader.required(event)).transpose()?;
+            let Some(user_id) = new.as_ref().or(old.as_ref()).and_then(|pdu| pdu.state_key()).map(str::to_owned) else {
+                continue;
+            };
+            let user = UserKey::of(&user_id);
+            let before = old.as_ref().map(Membership::of);
+            let after = new.as_ref().map(Membership::of);
+            let row = room_key(room, user.as_bytes());
+            match (&new, after) {
+                (Some(event), Some(membership)) => {
+                    let member = Member { user_id: user_id.clone(), membership, event: event.key() };
+                    self.batch.put(tables::MEMBERS, &row, &encode_member(&member));
+                }
+                _ => {
+                    self.batch.delete(tables::MEMBERS, &row);
+                }
+            }
+            let joined = |membership: Option<Membership>| i64::from(membership == Some(Membership::Join));
+            let is_local = crate::names::server_of(&user_id) == Some(self.deps.server_name.as_str());
+            if is_local && joined(after) > 0 {
+                self.batch.put(tables::LOCAL_MEMBERS, &row, user_id.as_bytes());
+            } else if is_local {
+                self.batch.delete(tables::LOCAL_MEMBERS, &row);
+            }
+            let server = crate::names::server_of(&user_id).unwrap_or_default().to_owned();
+            let delta = joined(after) - joined(before);
+            if delta != 0 {
+                *counts.entry(server.clone()).or_default() += delta;
+            }
+            if is_local {
+                if delta > 0 {
+                    newcomers.push(user_id.clone());
+                }
+                memberships::write(
+                    &mut self.batch,
+                    &memberships::Change {
+                        user,
+                        room,
+                        room_id: &self.room_id,
+                        membership: after.unwrap_or(Membership::Leave),
+                        previous: before,
+                        event: new.as_ref().map(|pdu| pdu.key()),
+                        ordinal: self.ordinal.saturating_sub(1),
+                    },
+                );
+                self.batch.topic(user_topic(user));
+                self.users.push(user);
+            }
+        }
+        for (server, delta) in counts {
+            let row = room_key(room, server.as_bytes());
+            let count = match self.reader.snapshot.get(tables::ROOM_SERVERS, &row)? {
+                Some(bytes) => i64::from(u32::from_be_bytes(bytes.as_ref().try_into().unwrap_or_default())),
+                None => 0,
+            };
+            let count = (count + delta).max(0);
+            if count == 0 {
+                self.batch.delete(tables::ROOM_SERVERS, &row);
+            } else {
+                self.batch.put(tables::ROOM_SERVERS, &row, &(count as u32).to_be_bytes());
+                destinations.insert(server);
+            }
+        }
+        Ok(newcomers)
+    }
+}
