@@ -9,7 +9,7 @@ use crate::rooms::record::write_json_string;
 use crate::rooms::visibility::{End, Viewer};
 use crate::rooms::{Membership, RoomReader};
 use crate::sync::room::{RoomSync, stripped_state};
-use crate::sync::{LeftOut, SyncToken};
+use crate::sync::{LeftOut, SyncToken, Unread};
 use serde_json::{Map, Value, json};
 use state_res::ids::RoomKey;
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ impl Look<'_> {
         known: Option<SyncToken>,
         data: &[Item],
     ) -> Result<bool> {
-        let Self { syncs, request, .. } = self;
+        let request = self.request;
         let deps = self.deps();
         let filter = &request.filter.room;
         let position = known.map(|known| known.position);
@@ -135,74 +135,65 @@ impl Look<'_> {
         let viewer = Viewer::joined(reader, &request.user_id, self.user);
         json.push(b'{');
         let start = json.len();
-        let mut is_empty = true;
+        let mut tells_events = false;
         if active || request.full_state {
             let mut room = self.room(reader, row, position, self.until());
             room.left_by = self.left_by(reader, known)?;
-            if room.write(json, &viewer)? || request.full_state {
-                is_empty = false;
-            } else {
+            tells_events = room.write(json, &viewer)? || request.full_state;
+            if !tells_events {
                 json.truncate(start);
             }
         }
-        let no_events = is_empty;
         let ephemeral = self.ephemeral_events(row.room, known)?;
-        // Who types changes no counts.
-        let mut counts_stand = is_empty && ephemeral.iter().all(|event| event["type"] == "m.typing");
-        if !ephemeral.is_empty() {
-            separate(json, start);
-            is_empty = false;
-            let _ = write!(json, "\"ephemeral\":{{\"events\":{}}}", Value::Array(ephemeral));
-        }
         let wanted = |item: &&Item| filter.account_data.events.allows_type(&item.kind);
-        if data.iter().any(|item| wanted(&item)) {
-            separate(json, start);
-            (is_empty, counts_stand) = (false, false);
-            json.extend_from_slice(b"\"account_data\":{\"events\":");
-            write_account_data(json, data.iter().filter(wanted));
-            json.push(b'}');
-        }
-        // Counts change also by what the filter does not show.
-        counts_stand = counts_stand
-            && !position.map_or(Ok(false), |since| self.counts_may_have_changed(reader, row, since, active))?;
-        let judge_anew = |since| self.rules_changed.is_some_and(|changed| changed > since);
-        let by_thread = filter.timeline.unread_thread_notifications;
-        let unread = if !counts_stand || position.is_some_and(judge_anew) {
-            let unread = syncs.unread.unread(&viewer, &self.ignored, by_thread)?;
-            let tells = !counts_stand || position.is_some_and(|since| unread.judged_anew > since);
-            tells.then_some(unread)
-        } else {
-            None
-        };
-        if is_empty && unread.is_none() {
+        let data: Vec<&Item> = data.iter().filter(wanted).collect();
+        // Counts go with all else that is told, but for who types, which changes none.
+        let with_counts = tells_events || !data.is_empty() || ephemeral.iter().any(|event| event["type"] != "m.typing");
+        let unread = self.unread(&viewer, row, position, active, with_counts)?;
+        if !tells_events && ephemeral.is_empty() && data.is_empty() && unread.is_none() {
             return Ok(false);
         }
-        if no_events && request.state_after {
-            separate(json, start);
+        if !tells_events && request.state_after {
             json.extend_from_slice(b"\"state_after\":{\"events\":[]}");
         }
-        let Some(unread) = unread else {
+        if !ephemeral.is_empty() {
+            separate(json, start);
+            let _ = write!(json, "\"ephemeral\":{{\"events\":{}}}", Value::Array(ephemeral));
+        }
+        if !data.is_empty() {
+            separate(json, start);
+            json.extend_from_slice(b"\"account_data\":{\"events\":");
+            write_account_data(json, data.into_iter());
             json.push(b'}');
-            return Ok(true);
-        };
-        separate(json, start);
-        let _ = write!(
-            json,
-            "\"unread_notifications\":{{\"highlight_count\":{},\"notification_count\":{}}}",
-            unread.highlights, unread.notifications
-        );
-        if by_thread {
-            let threads: Map<String, Value> = unread
-                .threads
-                .into_iter()
-                .map(|(root, (notifications, highlights))| {
-                    (root, json!({ "notification_count": notifications, "highlight_count": highlights }))
-                })
-                .collect();
-            let _ = write!(json, ",\"unread_thread_notifications\":{}", Value::Object(threads));
+        }
+        if let Some(unread) = unread {
+            separate(json, start);
+            write_unread(json, unread, filter.timeline.unread_thread_notifications);
         }
         json.push(b'}');
         Ok(true)
+    }
+
+    /// What is unread in a room that the user is in, if that is to be told: `anyway`, or because it may have become something else since
+    /// `position` (by what the filter does not show, too), or has become so by the user's rules.
+    fn unread(
+        &self,
+        viewer: &Viewer<'_>,
+        row: &UserRoom,
+        position: Option<Position>,
+        active: bool,
+        anyway: bool,
+    ) -> Result<Option<Unread>> {
+        let changed = |since| self.counts_may_have_changed(viewer.reader(), row, since, active);
+        let tell = anyway || position.map_or(Ok(false), changed)?;
+        let rules_changed = position.is_some_and(|since| self.rules_changed.is_some_and(|changed| changed > since));
+        if !tell && !rules_changed {
+            return Ok(None);
+        }
+        let by_thread = self.request.filter.room.timeline.unread_thread_notifications;
+        let unread = self.syncs.unread.unread(viewer, &self.ignored, by_thread)?;
+        let tell = tell || position.is_some_and(|since| unread.judged_anew > since);
+        Ok(tell.then_some(unread))
     }
 
     /// A position at which the user had left a room of which the client knows nothing (any more), though it has been told of it.
@@ -328,6 +319,25 @@ impl Look<'_> {
             state_after: request.state_after,
             now: self.deps().world.now().millis() as i64,
         }
+    }
+}
+
+/// Counts of what is unread, without braces around them.
+fn write_unread(json: &mut Vec<u8>, unread: Unread, by_thread: bool) {
+    let _ = write!(
+        json,
+        "\"unread_notifications\":{{\"highlight_count\":{},\"notification_count\":{}}}",
+        unread.highlights, unread.notifications
+    );
+    if by_thread {
+        let threads: Map<String, Value> = unread
+            .threads
+            .into_iter()
+            .map(|(root, (notifications, highlights))| {
+                (root, json!({ "notification_count": notifications, "highlight_count": highlights }))
+            })
+            .collect();
+        let _ = write!(json, ",\"unread_thread_notifications\":{}", Value::Object(threads));
     }
 }
 
