@@ -12,7 +12,7 @@ use services::tables;
 use state_res::build;
 use state_res::ids::RoomKey;
 use state_res::room_version::RoomVersion;
-use storage::{Faults, Store};
+use storage::{Batch, Faults, Outcome, Store};
 
 const ROOM: &str = "!room:example.org";
 const ALICE: &str = "@alice:example.org";
@@ -89,6 +89,14 @@ impl Bench {
         self.disk.reads() - before
     }
 
+    /// Who vouches for a join, as found from cold.
+    fn vouches(&self) -> Restricted {
+        let rooms = self.rooms();
+        let reader = rooms.reader(RoomKey::of(ROOM));
+        let root = reader.head().unwrap().unwrap().root;
+        rooms.authorise_restricted(&reader, root, &self.join(1_000_000).sender).unwrap()
+    }
+
     /// For a message that came, for a join that came, and for a message of ours.
     async fn costs(&self) -> [u64; 3] {
         [
@@ -99,9 +107,16 @@ impl Bench {
     }
 }
 
-/// A restricted room with so many members of other servers: how many rows are read to find who vouches for a join, and who that is. The last
-/// argument is the level that inviting takes, where the room says one.
+/// How many rows are read to find who vouches for a join, and who that is.
 async fn vouching(members: usize, invite: Option<u64>) -> (u64, Restricted) {
+    let bench = restricted(members, invite).await;
+    let before = bench.disk.reads();
+    let found = bench.vouches();
+    (bench.disk.reads() - before, found)
+}
+
+/// A restricted room with so many members of other servers. `invite` is the level that inviting takes, where the room says one.
+async fn restricted(members: usize, invite: Option<u64>) -> Bench {
     let bench = Bench::new(members, 10).await;
     let rooms = bench.rooms();
     let state =
@@ -127,13 +142,7 @@ async fn vouching(members: usize, invite: Option<u64>) -> (u64, Restricted) {
         writer.send(state(ALICE, "m.room.member", ALICE, json!({ "membership": "leave" }))).map(drop)
     };
     rooms.write(ROOM, restrict).await.unwrap();
-    let rooms = bench.rooms();
-    let before = bench.disk.reads();
-    let reader = rooms.reader(RoomKey::of(ROOM));
-    let root = reader.head().unwrap().unwrap().root;
-    let joiner = bench.join(1_000_000).sender;
-    let found = rooms.authorise_restricted(&reader, root, &joiner).unwrap();
-    (bench.disk.reads() - before, found)
+    bench
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,6 +155,17 @@ async fn vouching_for_a_join_costs_the_same_in_large_rooms() {
         // Four levels of the tree for each of the entries that are looked up.
         assert!(large <= small + 4 * 4, "{small}, {large}");
     }
+}
+
+/// Where members joined before there was the table of our own.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_no_list_vouches_too() {
+    let bench = restricted(20, None).await;
+    let mut batch = Batch::with_random_id(&bench.world);
+    let room = RoomKey::of(ROOM);
+    batch.delete_range(tables::LOCAL_MEMBERS, room.as_bytes(), &storage::key::prefix_end(room.as_bytes()));
+    assert!(matches!(bench.store.commit(batch).await, Outcome::Committed(_)));
+    assert_eq!(bench.vouches(), Restricted::By(ZOE.to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
