@@ -14,6 +14,8 @@
 //!
 //! Events of our own come from [`mod@build`].
 
+#![forbid(unsafe_code)]
+
 pub mod auth;
 pub mod build;
 pub mod canonical_json;

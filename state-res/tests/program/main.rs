@@ -8,5 +8,6 @@ mod event;
 mod graph;
 mod help;
 mod keys;
+mod output;
 mod resolve;
 mod support;

@@ -10,6 +10,7 @@ mod graph;
 mod help;
 mod input;
 mod keys;
+mod output;
 mod place;
 mod resolve;
 mod room;
@@ -113,13 +114,13 @@ fn unknown(command: &str) -> Usage {
 
 /// Prints the answer on standard output.
 fn print(answer: &str) -> ExitCode {
-    let mut output = std::io::stdout().lock();
-    let ends = if answer.ends_with('\n') { "" } else { "\n" };
-    match output.write_all(answer.as_bytes()).and_then(|()| output.write_all(ends.as_bytes())) {
+    match output::write(answer) {
         Ok(()) => ExitCode::SUCCESS,
-        // A closed pipe is the reader's way to say that it has enough; a full disk is not.
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "causeway-state: the answer could not be written: {error}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "causeway-state: the answer could not be written to standard output: {error}"
+            );
             ExitCode::from(EXIT_NO_OUTPUT)
         }
     }
