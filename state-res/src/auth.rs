@@ -31,6 +31,7 @@ use crate::{
 
 mod auth_events;
 mod create;
+mod level;
 mod member;
 mod power_levels;
 mod power_rules;

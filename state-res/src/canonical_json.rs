@@ -9,7 +9,7 @@ mod scan;
 mod write;
 
 pub(crate) use document::Document;
-pub(crate) use scan::{Elements, Member, Members, decode_string, is_array, is_object, is_string};
+pub(crate) use scan::{Elements, Member, Members, decode_string, is_array, is_object, is_string, value_at};
 pub use write::{to_vec, write_object, write_string, write_value};
 
 /// How many levels arrays and objects may be nested, the outermost included. With what is around an event in an answer, that stays within the

@@ -116,6 +116,8 @@ clauses! {
     UnsignedApart "E2.11"
     /// Off, create events need a room id in all versions.
     CreateWithoutRoom "E2.13"
+    /// Off, any string is a reference.
+    ReferenceSigil "E2.14"
     /// Off, events may be large.
     EventSize "E3.1"
     /// Off, fields may be long.

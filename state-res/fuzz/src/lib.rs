@@ -8,7 +8,10 @@ mod bytes;
 mod canonical_json;
 mod event;
 mod events;
-mod naive;
+// Leaving clauses out is for the tests.
+#[allow(dead_code)]
+#[path = "../../tests/common/letter.rs"]
+mod letter;
 mod redaction;
 mod resolution;
 mod rooms;

@@ -4,7 +4,7 @@ use state_res::{pdu::Pdu, resolve::resolve};
 
 use super::{
     bytes::Bytes,
-    naive,
+    letter,
     rooms::{Room, State},
 };
 
@@ -13,7 +13,7 @@ pub fn resolution(data: &[u8]) {
     let mut room = Room::of(&mut Bytes::new(data));
     let states = room.states.clone();
     let resolved = run(&mut room, &states);
-    assert_eq!(resolved, naive::resolve(&room, &states), "version {}", room.version);
+    assert_eq!(resolved, letter::resolve(room.version, &room, &states, None), "version {}", room.version);
 
     // What the store knows of the graph makes it faster and nothing else.
     room.tell(true);

@@ -16,10 +16,9 @@ use state_res::{
     tree::{MemoryNodes, NodeHash, Nodes, Root, entries, insert},
 };
 
-use super::bytes::Bytes;
+use super::{bytes::Bytes, letter};
 
-/// A state as the specification writes it: event ids by type and state key.
-pub(super) type State = BTreeMap<(String, String), String>;
+pub(super) use super::letter::State;
 
 pub(super) const USERS: [&str; 6] = ["@alice:a", "@bob:b", "@carol:a", "@dora:c", "@emma:b", "@fred:c"];
 
@@ -43,6 +42,16 @@ pub(super) struct Room {
     generations: BTreeMap<EventKey, Option<u64>>,
     /// Whether it tells.
     tells: bool,
+}
+
+impl letter::Events for Room {
+    fn event(&self, id: &str) -> Option<&Pdu> {
+        self.events.get(id)
+    }
+
+    fn is_rejected(&self, id: &str) -> bool {
+        self.rejected.contains(id)
+    }
 }
 
 /// An event, and a state after it.

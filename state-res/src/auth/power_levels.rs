@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::views::is_creator;
+use super::{
+    level::{MAPS, exact},
+    views::is_creator,
+};
 use crate::{
     pdu::Pdu,
     room_version::{PowerLevelFormat, RoomVersion},
@@ -114,13 +117,13 @@ impl Malformed {
 #[derive(Clone, Copy, Debug)]
 pub struct PowerLevels<'a> {
     create: &'a Pdu,
-    content: Option<&'a Map<String, Value>>,
+    event: Option<&'a Pdu>,
 }
 
 impl<'a> PowerLevels<'a> {
     /// The power levels of the room that `create` began and whose state has this `m.room.power_levels` event.
     pub fn new(create: &'a Pdu, power_levels: Option<&'a Pdu>) -> Self {
-        PowerLevels { create, content: power_levels.map(Pdu::content) }
+        PowerLevels { create, event: power_levels }
     }
 
     /// The power of a user.
@@ -128,19 +131,18 @@ impl<'a> PowerLevels<'a> {
     /// # Errors
     /// When the level that decides it is malformed.
     pub fn user(&self, user: &str) -> Result<PowerLevel, Malformed> {
-        let version = self.create.version();
-        if version.rules().auth.privileged_creators && is_creator(self.create, user) {
+        if self.create.version().rules().auth.privileged_creators && is_creator(self.create, user) {
             return Ok(PowerLevel::Infinite);
         }
-        let Some(content) = self.content else {
+        if self.event.is_none() {
             let level = if is_creator(self.create, user) && on(Clause::UserLevels) {
                 CREATOR_LEVEL
             } else {
                 Level::UsersDefault.default()
             };
             return Ok(PowerLevel::Finite(level));
-        };
-        let own = readable(entry(version, content, "users", user))?;
+        }
+        let own = readable(self.entry("users", user))?;
         own.map_or_else(|| self.level(Level::UsersDefault), Ok).map(PowerLevel::Finite)
     }
 
@@ -149,9 +151,7 @@ impl<'a> PowerLevels<'a> {
     /// # Errors
     /// When the level that decides it is malformed.
     pub fn event(&self, event_type: &str, is_state: bool) -> Result<i64, Malformed> {
-        if let Some(content) = self.content
-            && let Some(level) = readable(entry(self.create.version(), content, "events", event_type))?
-        {
+        if let Some(level) = readable(self.entry("events", event_type))? {
             return Ok(level);
         }
         self.level(if is_state { Level::StateDefault } else { Level::EventsDefault })
@@ -162,11 +162,7 @@ impl<'a> PowerLevels<'a> {
     /// # Errors
     /// When the level is malformed.
     pub fn notification(&self, kind: &str) -> Result<i64, Malformed> {
-        let given = match self.content {
-            Some(content) => entry(self.create.version(), content, "notifications", kind)?,
-            None => None,
-        };
-        Ok(given.unwrap_or(50))
+        Ok(self.entry("notifications", kind)?.unwrap_or(50))
     }
 
     /// One of the single levels.
@@ -174,11 +170,21 @@ impl<'a> PowerLevels<'a> {
     /// # Errors
     /// When it is malformed.
     pub fn level(&self, level: Level) -> Result<i64, Malformed> {
-        let given = match self.content {
-            Some(content) => readable(single(self.create.version(), content, level))?,
-            None => None,
-        };
-        Ok(given.unwrap_or_else(|| level.default()))
+        let property = level.property();
+        let given = self.event.and_then(|event| Some((event, event.content().get(property)?)));
+        let given = given.map(|(event, value)| {
+            parse(self.create.version(), &exact(event, value, &[property]), || property.to_owned())
+        });
+        Ok(readable(given.transpose())?.unwrap_or_else(|| level.default()))
+    }
+
+    /// An entry of `users`, `events` or `notifications`, `None` if it is absent.
+    fn entry(&self, property: &str, key: &str) -> Result<Option<i64>, Malformed> {
+        let Some(event) = self.event else { return Ok(None) };
+        let Some(value) = event.content().get(property) else { return Ok(None) };
+        let map = value.as_object().ok_or_else(|| Malformed::new(property, "an object"))?;
+        let Some(value) = map.get(key) else { return Ok(None) };
+        parse_entry(self.create.version(), &exact(event, value, &[property, key]), property, key).map(Some)
     }
 }
 
@@ -187,16 +193,19 @@ fn readable(level: Result<Option<i64>, Malformed>) -> Result<Option<i64>, Malfor
     if on(Clause::UnreadableLevels) { level } else { Ok(level.unwrap_or_default()) }
 }
 
-/// The property of `content` that has a level which no double can hold, in versions 1 to 5 ("`m.room.power_levels` events
-/// accept values as floats"). Later versions have no such numbers.
-pub(super) fn beyond_doubles(content: &Map<String, Value>) -> Option<String> {
-    let is_beyond = |value: &Value| value.as_f64().is_some_and(|level| level.abs() >= f64::MAX);
+/// The property that has a level which no double can hold, in versions 1 to 5 ("`m.room.power_levels` events accept values as
+/// floats"): one that is a number in `content` and nothing in `exact`. Later versions have no such numbers.
+pub(super) fn beyond_doubles(content: &Map<String, Value>, exact: &Map<String, Value>) -> Option<String> {
+    let is_beyond = |value: Option<&Value>, exact: Option<&Value>| {
+        value.is_some_and(Value::is_number) && exact.is_some_and(Value::is_null)
+    };
     let singles = Level::ALL.into_iter().map(Level::property);
-    if let Some(property) = singles.into_iter().find(|property| content.get(*property).is_some_and(is_beyond)) {
+    if let Some(property) = singles.into_iter().find(|name| is_beyond(content.get(*name), exact.get(*name))) {
         return Some(property.to_owned());
     }
-    ["events", "notifications", "users"].into_iter().find_map(|property| {
-        let (key, _) = content.get(property)?.as_object()?.iter().find(|(_, value)| is_beyond(value))?;
+    MAPS.into_iter().find_map(|property| {
+        let (map, exact) = (content.get(property)?.as_object()?, exact.get(property)?.as_object()?);
+        let (key, _) = map.iter().find(|(key, value)| is_beyond(Some(value), exact.get(*key)))?;
         Some(format!("{property}.{key}"))
     })
 }
@@ -209,18 +218,6 @@ pub(super) fn single(
 ) -> Result<Option<i64>, Malformed> {
     let property = level.property();
     content.get(property).map(|value| parse(version, value, || property.to_owned())).transpose()
-}
-
-/// An entry of `users`, `events` or `notifications` as `content` has it, `None` if it is absent.
-fn entry(
-    version: RoomVersion,
-    content: &Map<String, Value>,
-    property: &str,
-    key: &str,
-) -> Result<Option<i64>, Malformed> {
-    let Some(value) = content.get(property) else { return Ok(None) };
-    let map = value.as_object().ok_or_else(|| Malformed::new(property, "an object"))?;
-    map.get(key).map(|value| parse_entry(version, value, property, key)).transpose()
 }
 
 /// The value of an entry of `users`, `events` or `notifications`.
@@ -245,19 +242,13 @@ pub(super) fn entries<'a>(
 ///   a sign and white space around it;
 /// - to 5 also a float, cut at the point ("`m.room.power_levels` events accept values as floats").
 ///
-/// Levels beyond 64 bits, which only versions 1 to 5 can express, count as the largest or smallest of 64 bits.
+/// Numbers that are not integers of 64 bits come here as [`exact`] has them. Integers beyond 64 bits, which only versions 1 to 5 can
+/// express, count as the largest or smallest of 64 bits.
 fn parse(version: RoomVersion, value: &Value, name: impl Fn() -> String) -> Result<i64, Malformed> {
     let format = if on(Clause::LevelSpellings) { version.rules().auth.power_levels } else { PowerLevelFormat::Integer };
     let strict_numbers = format != PowerLevelFormat::IntegerStringOrFloat;
     let parsed = match value {
-        Value::Number(number) => match number.as_i64() {
-            Some(level) => Some(level),
-            None if strict_numbers => None,
-            None if number.is_u64() => Some(i64::MAX),
-            // `as` cuts at the point and stops at the ends, as wanted. Numbers beyond the range of a double, which make the
-            // event invalid, arrive as the largest double.
-            None => number.as_f64().filter(|level| level.abs() < f64::MAX).map(|level| level as i64),
-        },
+        Value::Number(number) => number.as_i64(),
         Value::String(text) if format != PowerLevelFormat::Integer => parse_text(text.trim()),
         _ => None,
     };

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Check, Level, Malformed, PowerLevel, Refusal, is_creator,
+    level::exact_content,
     power_levels::{beyond_doubles, entries, parse_entry, single},
     rule::Rule,
     switches::decides,
@@ -31,10 +32,11 @@ impl Check<'_> {
     /// Whether the rules allow this `m.room.power_levels` event of a sender with this power in a room that has these
     /// power levels now.
     pub(super) fn power_levels(&self, sender: PowerLevel, current: Option<&Pdu>) -> Result<Rule, Refusal> {
-        let new = self.event.content();
+        let new = exact_content(self.event);
+        let new = new.as_ref();
 
         if self.auth.power_levels == PowerLevelFormat::IntegerStringOrFloat && on(Clause::LevelsBeyondDoubles) {
-            let beyond = beyond_doubles(new);
+            let beyond = beyond_doubles(self.event.content(), new);
             self.reject_if(Rule::PowerUsers, beyond.is_some(), || {
                 format!("the level `{}` is beyond the range of a double", beyond.as_deref().unwrap_or_default())
             })?;
@@ -66,8 +68,8 @@ impl Check<'_> {
         if self.allows(Rule::PowerFirst, current.is_none()) {
             return Ok(Rule::PowerFirst);
         }
-        let nothing = Map::new();
-        let current = current.map_or(&nothing, Pdu::content);
+        let current = current.map(exact_content).unwrap_or_default();
+        let current = current.as_ref();
 
         // .3 / .5 / .6
         for level in Level::ALL {

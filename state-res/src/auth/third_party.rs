@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::{Check, Membership, Refusal, rule::Rule};
 use crate::{
-    canonical_json::{self, Numbers},
+    canonical_json::{Members, value_at},
     pdu::Pdu,
 };
 
@@ -53,12 +53,7 @@ impl Check<'_> {
         // .7
         let matches = || match (signed.and_then(Value::as_object), &invitation) {
             (Some(signed), Some(invitation)) => {
-                let strict = self.version.rules().strict_canonical_json;
-                any_signature_matches(
-                    signed,
-                    invitation.content(),
-                    if strict { Numbers::Strict } else { Numbers::Lenient },
-                )
+                any_signature_matches(signed, &signed_bytes(self.event), invitation.content())
             }
             _ => false,
         };
@@ -73,8 +68,24 @@ impl Check<'_> {
     }
 }
 
-/// Whether any signature in `signed`, by whatever server and key id, is of one of the public keys in `invitation`.
-fn any_signature_matches(signed: &Map<String, Value>, invitation: &Map<String, Value>, numbers: Numbers) -> bool {
+/// What is signed of `third_party_invite.signed`: all but its signatures and `unsigned` (appendices, "Signing JSON"), as it stands in
+/// the event.
+fn signed_bytes(event: &Pdu) -> Vec<u8> {
+    let signed = value_at(event.content_json(), &["third_party_invite", "signed"]).unwrap_or_default();
+    let mut bytes = vec![b'{'];
+    for member in Members::of(signed).filter(|member| !matches!(member.name, b"signatures" | b"unsigned")) {
+        if bytes.len() > 1 {
+            bytes.push(b',');
+        }
+        bytes.extend_from_slice(&signed[member.start..member.end]);
+    }
+    bytes.push(b'}');
+    bytes
+}
+
+/// Whether any signature in `signed`, by whatever server and key id, is over these bytes and of one of the public keys in
+/// `invitation`.
+fn any_signature_matches(signed: &Map<String, Value>, bytes: &[u8], invitation: &Map<String, Value>) -> bool {
     let keys: Vec<VerifyingKey> = public_keys(invitation).filter_map(decode_key).collect();
     let signatures = signed.get("signatures").and_then(Value::as_object);
     let signatures = signatures.into_iter().flat_map(Map::values).filter_map(Value::as_object).flatten();
@@ -82,16 +93,8 @@ fn any_signature_matches(signed: &Map<String, Value>, invitation: &Map<String, V
         .filter(|(key_id, _)| key_id.starts_with("ed25519:"))
         .filter_map(|(_, signature)| decode_signature(signature.as_str()?));
 
-    // What is signed is the object without its signatures and `unsigned` (appendices, "Signing JSON").
-    let bare: Map<String, Value> = signed
-        .iter()
-        .filter(|(name, _)| *name != "signatures" && *name != "unsigned")
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let Ok(bytes) = canonical_json::to_vec(&Value::Object(bare), numbers) else { return false };
-
     let pairs = signatures.flat_map(|signature| keys.iter().map(move |key| (signature, key)));
-    pairs.take(TRIES_MAX).any(|(signature, key)| key.verify_strict(&bytes, &signature).is_ok())
+    pairs.take(TRIES_MAX).any(|(signature, key)| key.verify_strict(bytes, &signature).is_ok())
 }
 
 /// The keys of an `m.room.third_party_invite` event: `public_key` and those in `public_keys`.

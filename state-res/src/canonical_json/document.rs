@@ -154,39 +154,45 @@ impl<'a> Document<'a> {
         Ok(excepted)
     }
 
-    /// A value as serde_json has it. A number beyond the range of a double becomes the double nearest to it.
-    pub(crate) fn value(&self, node: usize) -> Value {
-        match self.nodes[node].kind {
-            Kind::Null => Value::Null,
-            Kind::True => Value::Bool(true),
-            Kind::False => Value::Bool(false),
-            Kind::Integer | Kind::Float => Value::Number(number(self.slice(node))),
-            Kind::Plain | Kind::Escaped => Value::String(decode_string(self.slice(node)).into_owned()),
-            Kind::Array => {
-                let mut items = Vec::new();
-                let (mut child, end) = self.children(node);
-                while child < end {
-                    items.push(self.value(child));
-                    child = self.after(child);
-                }
-                Value::Array(items)
-            }
-            Kind::Sorted | Kind::Unsorted => Value::Object(self.object(node)),
-        }
+    /// An object as serde_json has it; empty if the value is not an object. A number beyond the range of a double becomes the
+    /// double nearest to it.
+    pub(crate) fn object(&self, node: usize) -> Map<String, Value> {
+        self.object_with(node, |text| Value::Number(number(text)))
     }
 
-    /// An object as serde_json has it; empty if the value is not an object.
-    pub(crate) fn object(&self, node: usize) -> Map<String, Value> {
+    /// An object as serde_json has it, but for its numbers, which become what `number` makes of their text; empty if the value is
+    /// not an object.
+    pub(crate) fn object_with(&self, node: usize, number: impl Fn(&str) -> Value + Copy) -> Map<String, Value> {
         if !self.is_object(node) {
             return Map::new();
         }
         let (mut name, end) = self.children(node);
         let mut map = Map::new();
         while name < end {
-            map.insert(decode_string(self.slice(name)).into_owned(), self.value(name + 1));
+            map.insert(decode_string(self.slice(name)).into_owned(), self.value_with(name + 1, number));
             name = self.after(name + 1);
         }
         map
+    }
+
+    fn value_with(&self, node: usize, number: impl Fn(&str) -> Value + Copy) -> Value {
+        match self.nodes[node].kind {
+            Kind::Null => Value::Null,
+            Kind::True => Value::Bool(true),
+            Kind::False => Value::Bool(false),
+            Kind::Integer | Kind::Float => number(self.slice(node)),
+            Kind::Plain | Kind::Escaped => Value::String(decode_string(self.slice(node)).into_owned()),
+            Kind::Array => {
+                let mut items = Vec::new();
+                let (mut child, end) = self.children(node);
+                while child < end {
+                    items.push(self.value_with(child, number));
+                    child = self.after(child);
+                }
+                Value::Array(items)
+            }
+            Kind::Sorted | Kind::Unsorted => Value::Object(self.object_with(node, number)),
+        }
     }
 
     /// An object's members, sorted by name, members of equal names in the order in which they came.

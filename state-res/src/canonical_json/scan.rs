@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use super::write_string;
+
 /// The members of a canonical object: each name as written, without its quotes, and the range of its value.
 pub(crate) struct Members<'a> {
     bytes: &'a [u8],
@@ -55,6 +57,17 @@ impl<'a> Iterator for Members<'a> {
             value: self.bytes.get(value_start..end)?,
         })
     }
+}
+
+/// The value at this path of names in a canonical object, as it stands there.
+pub(crate) fn value_at<'a>(mut json: &'a [u8], path: &[&str]) -> Option<&'a [u8]> {
+    for name in path {
+        let mut quoted = Vec::with_capacity(name.len() + 2);
+        write_string(name, &mut quoted);
+        let name = quoted.get(1..quoted.len() - 1)?;
+        json = Members::of(json).find(|member| member.name == name)?.value;
+    }
+    Some(json)
 }
 
 /// The elements of a canonical array.

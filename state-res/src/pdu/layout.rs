@@ -288,6 +288,10 @@ impl Text {
             } else {
                 return Err(PduError::WrongType { field, expected: "an array of event ids" });
             };
+            // The canonical form has no escape for the sigil.
+            if id.get(1) != Some(&b'$') && format(Clause::ReferenceSigil) {
+                return Err(PduError::NotAnId { field, expected: "a list of event ids, which begin with `$`" });
+            }
             // Two quotation marks, and escapes can only make the text longer than what it means.
             if id.len() > MAX_ID_BYTES + 2 {
                 let bytes = decode_string(std::str::from_utf8(id).unwrap_or_default()).len();

@@ -170,17 +170,18 @@ impl<'a, R: Room> Graph<'a, R> {
         }
     }
 
-    /// The create event that entitles an event: among its auth events, or where room ids are made of it, that of its
-    /// room.
+    /// The create event that entitles an event: where room ids are made of it that of its room, which is the event itself if it
+    /// began the room; otherwise that among its auth events, and of a create event itself.
     pub(super) fn create_of(&mut self, event: &Pdu) -> Result<Option<Pdu>, ResolveError<R::Failure>> {
-        if event.is_state_of("m.room.create", "") {
-            return Ok(Some(event.clone()));
-        }
         if event.version().rules().auth.create_in_auth_events {
+            if event.is_state_of("m.room.create", "") {
+                return Ok(Some(event.clone()));
+            }
             return self.auth_event_of(event.key(), "m.room.create", "");
         }
         let hash = event.room_id().get(1..).unwrap_or_default();
-        self.try_event(EventKey::of(&format!("${hash}")))
+        let create = self.try_event(EventKey::of(&format!("${hash}")))?;
+        Ok(create.filter(|create| create.is_state_of("m.room.create", "")))
     }
 
     /// The event under `key` in the state `root`.

@@ -150,6 +150,33 @@ pub(crate) fn wrong_types() {
     }
 }
 
+/// Appendices, "Event IDs": what refers to an event has their sigil.
+// clause: E2.14
+#[test]
+pub(crate) fn references_begin_as_event_ids() {
+    for version in RoomVersion::ALL {
+        let with = |id: &str| if version.number() <= 2 { json!([id, {"sha256": "x"}]) } else { json!(id) };
+        for field in ["prev_events", "auth_events"] {
+            for bad in ["", "x", "!x:a.example", "\u{0}$x", " $x:a.example", "é"] {
+                let error = error_with(version, field, json!([reference(version, "p"), with(bad)]));
+                assert!(
+                    matches!(error, PduError::NotAnId { field: named, .. } if named == field),
+                    "{version}: {error:?}"
+                );
+                assert_eq!(error.errcode(), "M_BAD_JSON");
+            }
+            // Nothing more is asked of them.
+            for odd in ["$", "$x", "$x:a.example", "$/+:\u{1}\""] {
+                let mut event = event(version);
+                event.insert(field.to_owned(), json!([with(odd)]));
+                let event = parse(version, &event).unwrap();
+                let list = if field == "prev_events" { event.prev_events() } else { event.auth_events() };
+                assert_eq!(list, [odd], "{version}");
+            }
+        }
+    }
+}
+
 /// Appendices, "User Identifiers", "Room IDs": what must have the form of an identifier.
 // clause: E2.6, E2.7
 #[test]
@@ -383,6 +410,19 @@ pub(crate) fn event_ids() {
             1 | 2 => assert_eq!(id, "$event:a.example"),
             3 => assert_eq!(id, format!("${}", BASE64_STANDARD_NO_PAD.encode(hash))),
             _ => assert_eq!(id, format!("${}", BASE64_URL_SAFE_NO_PAD.encode(hash))),
+        }
+    }
+    // In versions 1 and 2 the id says nothing of the event that carries it.
+    for version in [RoomVersion::V1, RoomVersion::V2] {
+        let one = parse(version, &event(version)).unwrap();
+        for (field, value) in [("content", json!({"topic": "y"})), ("type", json!("X")), ("room_id", json!("!y:b"))] {
+            let mut other = event(version);
+            other.insert(field.to_owned(), value);
+            let other = parse(version, &other).unwrap();
+            assert_eq!((other.event_id(), other.key()), (one.event_id(), one.key()), "{version} {field}");
+            assert_ne!(other, one);
+            assert_ne!((other.content_hash(), other.reference_hash()), (one.content_hash(), one.reference_hash()));
+            assert_eq!(other.redacted().event_id(), one.event_id());
         }
     }
     // A field of that name is an ordinary one from version 3 on: it changes the hash, not the id directly.

@@ -12,7 +12,7 @@ fn without_any_clause_a_test_fails() {
             depths_end_where_integers_do redactions references_of_versions_1_and_2 templates;
         canonical: broken_json differences_from_olpc nesting_is_bounded the_last_of_several_members_counts;
         format: broken_text duplicate_members event_ids field_limits fields identifiers nesting redacts reference_limits
-            required_fields room_id_of_version_12 size_limit unsigned_is_bounded wrong_types;
+            references_begin_as_event_ids required_fields room_id_of_version_12 size_limit unsigned_is_bounded wrong_types;
         numbers: as_they_came_before_version_6 depth_and_time_are_integers lenient_hash_is_over_the_text negative_zero
             strict_from_version_6 whole_numbers;
         oracle: generated_events;

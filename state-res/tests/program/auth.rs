@@ -178,6 +178,43 @@ fn rejected_create_event() {
     }
 }
 
+/// A create event is in no state at the create event's place if it has another state key or none: rule 1 does not mind, and nobody can
+/// do anything in its room.
+// clause: A2.1
+#[test]
+fn create_event_at_another_place() {
+    for version in RoomVersion::ALL {
+        for state_key in [json!("x"), json!(ALICE), Value::Null] {
+            let mut room = Room::new(version, false);
+            let mut create = room.events.remove(0);
+            let object = create.as_object_mut().unwrap();
+            object.remove("state_key");
+            if !state_key.is_null() {
+                object.insert("state_key".to_owned(), state_key.clone());
+            }
+            room.ids.clear();
+            let create = room.push(create);
+            if version.rules().create_event_is_room_id {
+                room.room_id = format!("!{}", &create[1..]);
+            }
+            let alice = room.add("m.room.member", Some(ALICE), ALICE, json!({ "membership": "join" }), &[&create], &[]);
+            let states: &[&[&str]] = if state_key.is_null() { &[&[&alice]] } else { &[&[&create, &alice]] };
+            let file = room.file(states);
+            let what = format!("version {version}, state key {state_key}");
+            assert_eq!(auth(&file, &create)["by_auth_events"]["allowed"], true, "{what}");
+            let verdict = auth(&file, &alice);
+            // Before version 12 it is not what belongs into the auth events either.
+            let rules = if version < RoomVersion::V12 { ("2.2", "2.4") } else { ("2", "2") };
+            assert_eq!(verdict["by_auth_events"]["rule"], rules.0, "{what}: {verdict}");
+            assert_eq!(verdict["by_state"]["rule"], rules.1, "{what}: {verdict}");
+            assert_eq!(
+                (&verdict["by_auth_events"]["allowed"], &verdict["by_state"]["allowed"]),
+                (&json!(false), &json!(false))
+            );
+        }
+    }
+}
+
 /// A state of another room allows nothing: before version 12 its create event would be an auth event of another room.
 #[test]
 fn state_of_another_room() {

@@ -168,6 +168,8 @@ fn places() {
         let wrong = reference("mark");
         case(wrong.clone(), "prev_events", after(20, &wrong), "events[3].prev_events[20]: lists more than the 20");
         case(wrong.clone(), "auth_events", after(10, &wrong), "events[3].auth_events[10]: lists more than the 10");
+        let wrong = reference("mark:a");
+        case(wrong.clone(), "prev_events", after(4, &wrong), "events[3].prev_events[4]: must be an event id");
         let wrong = reference(&"$".repeat(260));
         case(wrong.clone(), "auth_events", after(3, &wrong), "events[3].auth_events[3]: has 260 bytes");
         let signatures = json!({ "a": { "k": "x" }, "b": ["mark"] });

@@ -20,12 +20,12 @@ use state_res::{
 };
 
 use crate::{
+    letter,
     proposals::identity_keys,
     support::{Fixture, create, pdu},
 };
 
-/// A state as the specification writes it: event ids by type and state key.
-pub type State = BTreeMap<(String, String), String>;
+pub use crate::letter::State;
 
 pub const USERS: [&str; 6] = ["@alice:a", "@bob:b", "@carol:a", "@dora:c", "@emma:b", "@fred:c"];
 
@@ -71,6 +71,16 @@ impl Store {
         let (root, new) = resolve(version, &roots, self).unwrap();
         self.nodes.extend(new);
         self.state(root)
+    }
+}
+
+impl letter::Events for Store {
+    fn event(&self, id: &str) -> Option<&Pdu> {
+        self.events.get(id)
+    }
+
+    fn is_rejected(&self, id: &str) -> bool {
+        self.rejected.contains(id)
     }
 }
 

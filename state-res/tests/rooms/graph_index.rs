@@ -16,6 +16,7 @@ use state_res::{
 use crate::{
     generated::{Room, State, Store, room},
     indexed::Indexed,
+    letter,
     support::{create, pdu},
 };
 
@@ -24,45 +25,15 @@ const GRAPHS: u64 = 1000;
 /// How many rooms.
 const ROOMS: u64 = 300;
 
-/// The sets by the letter of the specification, made of whole chains.
+/// The sets by the letter, made of whole chains.
 fn by_definition(version: RoomVersion, room: &Room) -> Option<Sets> {
-    let events: BTreeMap<EventKey, &Pdu> = room.store.events.values().map(|event| (event.key(), event)).collect();
-    let cited = |key: EventKey| events[&key].auth_events().iter().map(|id| EventKey::of(id));
-    let chain = |from: BTreeSet<EventKey>| {
-        let mut chain = BTreeSet::new();
-        let mut stack: Vec<EventKey> = from.into_iter().collect();
-        while let Some(at) = stack.pop() {
-            stack.extend(cited(at).filter(|cited| chain.insert(*cited)));
-        }
-        chain
-    };
-    let mut conflicted = BTreeSet::new();
-    for (place, id) in room.states.iter().flatten() {
-        if room.states.iter().any(|state| state.get(place) != Some(id)) {
-            conflicted.insert(EventKey::of(id));
-        }
-    }
-    if room.states.iter().all(|state| *state == room.states[0]) {
-        return None;
-    }
-    let chains: Vec<BTreeSet<EventKey>> =
-        room.states.iter().map(|state| chain(state.values().map(|id| EventKey::of(id)).collect())).collect();
-    let in_all = |key: &EventKey| chains.iter().all(|chain| chain.contains(key));
-    let auth_difference: BTreeSet<EventKey> = chains.iter().flatten().filter(|key| !in_all(key)).copied().collect();
-    let mut subgraph = BTreeSet::new();
-    if version >= RoomVersion::V12 {
-        let below = chain(conflicted.clone());
-        for key in below.union(&conflicted) {
-            if conflicted.contains(key) || !chain(BTreeSet::from([*key])).is_disjoint(&conflicted) {
-                subgraph.insert(*key);
-            }
-        }
-    }
-    let mut sets = Sets { conflicted, auth_difference, subgraph, power_events: BTreeSet::new() };
-    let full = sets.full();
-    let power_events: BTreeSet<EventKey> = full.iter().filter(|key| is_power_event(events[*key])).copied().collect();
-    sets.power_events = chain(power_events.clone()).intersection(&full).copied().chain(power_events).collect();
-    Some(sets)
+    let keys = |ids: BTreeSet<String>| ids.iter().map(|id| EventKey::of(id)).collect();
+    letter::sets(version, &room.store, &room.states).map(|sets| Sets {
+        conflicted: keys(sets.conflicted),
+        auth_difference: keys(sets.auth_difference),
+        subgraph: keys(sets.subgraph),
+        power_events: keys(sets.power_events),
+    })
 }
 
 fn is_power_event(event: &Pdu) -> bool {

@@ -74,6 +74,7 @@ pub(crate) fn requirements() {
 // clause: D1.3, D1.4
 #[test]
 pub(crate) fn spellings() {
+    let quoted = |text: &str| format!("\"{text}\"");
     // Spelling, value, the last version that has it.
     let spellings = [
         ("5", Some(5), 12),
@@ -86,10 +87,17 @@ pub(crate) fn spellings() {
         ("-0.5", Some(0), 5),
         ("-1.9", Some(-1), 5),
         ("5e1", Some(50), 5),
+        // A double would make 50, -50 and 2⁵³ of these.
+        ("49.999999999999999999", Some(49), 5),
+        ("-0.00499999999999999999999e4", Some(-49), 5),
+        ("9007199254740993.5", Some(9_007_199_254_740_993), 5),
         ("5.114698E4", Some(51_146), 5),
         ("99999999999999999999", Some(i64::MAX), 5),
         ("-99999999999999999999", Some(i64::MIN), 5),
         (r#""99999999999999999999""#, Some(i64::MAX), 5),
+        (&quoted(&format!("-{}", "9".repeat(400))), Some(i64::MIN), 5),
+        (&quoted(&format!("+{}50", "0".repeat(400))), Some(50), 9),
+        ("1.7976931348623157e308", Some(i64::MAX), 5),
         // Never.
         (r#""""#, None, 0),
         (r#""5.0""#, None, 0),
@@ -106,7 +114,8 @@ pub(crate) fn spellings() {
     for version in RoomVersion::ALL {
         let f = Fixture::new(version);
         for (spelling, value, last) in spellings {
-            let event = power(&f, json!({ "users": { "@bob:b": "LEVEL" }, "ban": "LEVEL" }));
+            let event =
+                power(&f, json!({ "users": { "@bob:b": "LEVEL" }, "events": { "\"\n": "LEVEL" }, "ban": "LEVEL" }));
             let text = event.canonical_str().replace(r#""LEVEL""#, spelling);
             // From version 6 such numbers make no event.
             let Ok(event) = Pdu::parse(version, text.as_bytes()) else {
@@ -117,7 +126,30 @@ pub(crate) fn spellings() {
             let expected = value.filter(|_| version.number() <= last);
             assert_eq!(levels.level(Level::Ban).ok(), expected, "version {version}: {spelling}");
             assert_eq!(levels.user("@bob:b").ok(), expected.map(PowerLevel::Finite), "version {version}: {spelling}");
+            assert_eq!(levels.event("\"\n", true).ok(), expected, "version {version}: {spelling}");
         }
+    }
+}
+
+/// What is compared is the integer, not the double: to write a level otherwise is no change, to write another one is.
+// clause: D1.3
+#[test]
+pub(crate) fn levels_are_compared_as_written() {
+    for version in RoomVersion::ALL.into_iter().filter(|version| *version <= RoomVersion::V5) {
+        let f = Fixture::new(version);
+        let levels = |ban: &str, bob: &str| {
+            let event = power(&f, json!({ "users": { "@alice:a": 100, "@bob:b": "BOB" }, "ban": "BAN" }));
+            let text = event.canonical_str().replace(r#""BAN""#, ban).replace(r#""BOB""#, bob);
+            Pdu::parse(version, text.as_bytes()).unwrap()
+        };
+        let decide = |ban: &str, bob: &str| {
+            check(&levels(ban, bob), &f.room(vec![levels("101", "100")])).map_err(|refusal| refusal.rule)
+        };
+        assert_eq!(decide("101", "100"), Ok(()));
+        assert_eq!(decide("101.5", "1e2"), Ok(()));
+        assert_eq!(decide("0.00101e5", "100.00000000000000000001"), Ok(()));
+        assert_eq!(decide("100.99999999999999999999", "100"), Err("10.3.1"));
+        assert_eq!(decide("101", "99.99999999999999999999"), Err("10.6.1"));
     }
 }
 
@@ -139,10 +171,12 @@ pub(crate) fn beyond_a_double() {
                 check(&event, &f.room(vec![]))
             };
             let rule = if version < RoomVersion::V6 { "10.1" } else { "9.1" };
-            for level in ["1e400", "-1e400", &"9".repeat(400)] {
+            for level in ["1e400", "-1e400", "1.8e308", &"9".repeat(400)] {
                 assert_eq!(judge(level).unwrap_err().rule, rule, "version {version}: {level} in {event}");
             }
-            assert_eq!(judge("1e300"), Ok(()));
+            for level in ["1e300", "1.7976931348623157e308", "1e-400", "-0.0"] {
+                assert_eq!(judge(level), Ok(()), "version {version}: {level} in {event}");
+            }
         }
         // What is no level may be any number.
         let event = power(&f, json!({ "org.example": "LEVEL" })).canonical_str().replace(r#""LEVEL""#, "1e400");

@@ -12,6 +12,7 @@ mod examples;
 mod generated;
 mod graph_index;
 mod indexed;
+#[path = "../common/letter.rs"]
 mod letter;
 mod levels;
 mod mutants;
@@ -27,4 +28,5 @@ mod ruma_event;
 mod selection;
 mod server;
 mod support;
+mod third_party;
 mod tree;

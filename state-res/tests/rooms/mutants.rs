@@ -10,7 +10,7 @@ use crate::{
 fn without_any_clause_a_test_fails() {
     let tests: Tests = tests_of! {
         clauses: rules_hold;
-        levels: beyond_a_double creators_of_every_version requirements spellings unreadable_levels_refuse users words;
+        levels: beyond_a_double creators_of_every_version levels_are_compared_as_written requirements spellings unreadable_levels_refuse users words;
         selection: nothing_else_is_looked_at selection;
     };
     every_clause_is_missed("rooms", &['D'], &tests);

@@ -14,8 +14,13 @@ use state_res::{
 use crate::{
     generated::{State, Store, room},
     indexed::Indexed,
+    letter,
     support::{create, pdu},
 };
+
+fn resolve_by_the_letter(version: RoomVersion, store: &Store, states: &[State]) -> State {
+    letter::resolve(version, store, states, None)
+}
 
 const VERSIONS: [RoomVersion; 3] = [RoomVersion::V1, RoomVersion::V10, RoomVersion::V12];
 
@@ -210,6 +215,101 @@ pub(crate) fn cycles_end() {
     assert_eq!(store.resolve(version, &reversed), resolved);
 }
 
+/// What is in a circle has no place in the power order, nor has what waits for it; everything else keeps its own.
+// clause: M4.3
+#[test]
+pub(crate) fn circles_leave_no_trace() {
+    let version = RoomVersion::V2;
+    for length in 1..=4 {
+        let create = create(version, json!({}), json!({ "event_id": "$create:a" }));
+        let event = |id: &str, event_type: &str, state_key: &str, content: serde_json::Value, cited: &[&str]| {
+            let cited: Vec<&str> = ["$create:a", "$join:a"].into_iter().chain(cited.iter().copied()).collect();
+            pdu(
+                version,
+                json!({
+                    "event_id": id, "type": event_type, "state_key": state_key, "sender": "@alice:a",
+                    "content": content, "auth_events": cited,
+                }),
+            )
+        };
+        let join = pdu(
+            version,
+            json!({
+                "event_id": "$join:a", "type": "m.room.member", "state_key": "@alice:a", "sender": "@alice:a",
+                "content": { "membership": "join" }, "prev_events": ["$create:a"], "auth_events": ["$create:a"],
+            }),
+        );
+        let users = json!({ "users": { "@alice:a": 100 } });
+        // Each cites the next, the last the first. Alone, every one of them would be allowed.
+        let id = |number: usize| format!("$circle{}:a", number % length);
+        let circle: Vec<Pdu> = (0..length)
+            .map(|number| event(&id(number), "m.room.power_levels", "", users.clone(), &[&id(number + 1)]))
+            .collect();
+        let ban = json!({ "membership": "ban" });
+        let waits = event("$waits:a", "m.room.member", "@bob:b", ban.clone(), &["$circle0:a"]);
+        let waits_longer = event("$longer:a", "m.room.join_rules", "", json!({ "join_rule": "public" }), &["$waits:a"]);
+        let free = event("$free:a", "m.room.member", "@carol:a", ban.clone(), &[]);
+        let after_free = event("$after:a", "m.room.member", "@dan:a", ban, &["$free:a"]);
+        // No power event: what mainline order makes of it is not concerned.
+        let topic = event("$topic:a", "m.room.topic", "", json!({}), &["$circle0:a"]);
+        let mut store = Store::default();
+        let all = [&create, &join, &waits, &waits_longer, &free, &after_free, &topic];
+        all.into_iter().chain(&circle).for_each(|event| store.add(event.clone()));
+        let states = [
+            state_of(&[&create, &join, &circle[0], &waits, &waits_longer, &free, &after_free, &topic]),
+            state_of(&[&create, &join]),
+        ];
+        let resolved = store.resolve(version, &states);
+        let expected = state_of(&[&create, &join, &free, &after_free, &topic]);
+        assert_eq!(resolved, expected, "a circle of {length}");
+        assert_eq!(resolve_by_the_letter(version, &store, &states), expected, "a circle of {length}, by the letter");
+    }
+}
+
+/// In room version 12 it is the room id that names the create event, of an event that calls itself one as well. Here Mallory's is of
+/// Alice's room, of which she is no creator, so that it has no power, and what cites it comes late.
+// clause: M3.7
+#[test]
+pub(crate) fn a_create_event_has_the_power_of_its_room() {
+    let version = RoomVersion::V12;
+    let create = create(version, json!({}), json!({}));
+    let event = |fields: serde_json::Value, cited: &[&Pdu]| {
+        let mut event = json!({
+            "room_id": create.room_id(), "state_key": "",
+            "auth_events": cited.iter().map(|event| event.event_id()).collect::<Vec<_>>(),
+        });
+        event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        pdu(version, event)
+    };
+    let member = |user: &str, cited: &[&Pdu]| {
+        let content = json!({ "membership": "join" });
+        event(json!({ "type": "m.room.member", "state_key": user, "sender": user, "content": content }), cited)
+    };
+    let levels = |sender: &str, ts: u64, ban: u64, cited: &[&Pdu]| {
+        let content = json!({ "users": { "@bob:b": 50, "@carol:a": 50 }, "ban": ban, "events": {} });
+        event(
+            json!({ "type": "m.room.power_levels", "sender": sender, "origin_server_ts": ts, "content": content }),
+            cited,
+        )
+    };
+    let alice = member("@alice:a", &[]);
+    let first = levels("@alice:a", 1, 50, &[&alice]);
+    let rules = json!({ "type": "m.room.join_rules", "sender": "@alice:a", "content": { "join_rule": "public" } });
+    let rules = event(rules, &[&alice, &first]);
+    let (bob, carol) = (member("@bob:b", &[&first, &rules]), member("@carol:a", &[&first, &rules]));
+    let mallory = event(json!({ "type": "m.room.create", "sender": "@mallory:m", "prev_events": [] }), &[]);
+    let early = levels("@bob:b", 10, 49, &[&bob, &first, &mallory]);
+    let late = levels("@carol:a", 20, 48, &[&carol, &first]);
+    let mut store = Store::default();
+    let common = [&create, &alice, &rules, &bob, &carol];
+    common.into_iter().chain([&first, &mallory, &early, &late]).for_each(|event| store.add(event.clone()));
+    let with = |last| state_of(&common.into_iter().chain([last]).collect::<Vec<_>>());
+    let states = [with(&early), with(&late)];
+    let resolved = store.resolve(version, &states);
+    assert_eq!(resolved, with(&early), "the later of the two comes first, as it need not wait");
+    assert_eq!(resolve_by_the_letter(version, &store, &states), resolved);
+}
+
 /// How long the auth chain of [`depth_is_harmless`] is. A recursive walk would need far more stack than a thread has.
 const DEPTH: usize = 30_000;
 
@@ -254,7 +354,7 @@ fn depth_is_harmless() {
 }
 
 /// An auth event that was rejected does not stand in for what the state lacks (room version 2, "Iterative auth checks").
-// clause: P8.2, M5.3
+// clause: M5.3
 #[test]
 pub(crate) fn rejected_auth_events_do_not_help() {
     let version = RoomVersion::V11;

@@ -9,6 +9,7 @@ mod outbox;
 mod policy;
 mod receipt;
 mod redactions;
+mod rejected;
 mod removals;
 mod scene;
 mod secrets;

@@ -339,7 +339,7 @@ fn failures_without(check: u8, version: &'static str) -> BTreeMap<usize, String>
     }
 }
 
-// clause: P8.1, P8.2, P9.1
+// clause: P8.1, P9.1
 #[test]
 fn checks_hold() {
     let failures: Vec<_> = VERSIONS.into_iter().flat_map(failures).collect();

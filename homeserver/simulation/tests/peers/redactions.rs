@@ -1,8 +1,9 @@
-//! Room versions, "Handling redactions": a redaction that arrives before the event that it names.
+//! Room versions, "Handling redactions": whose redactions take effect, also of those that arrive before the event that they name.
 
 use crate::scene::{BOB, CAROL, DAN, Scene};
-use serde_json::json;
-use simulation::Network;
+use http::Method;
+use serde_json::{Value, json};
+use simulation::{Network, Peer, PeerEvent, PeerRoom};
 
 #[test]
 fn a_redaction_that_comes_first_takes_effect_whoever_else_names_the_event() {
@@ -113,5 +114,146 @@ fn what_the_old_rules_allow_takes_effect_and_nothing_else() {
                 })
                 .unwrap();
         }
+    }
+}
+
+/// A redaction of the event with this id.
+fn redaction(peer: &Peer, room: &PeerRoom, sender: &str, target: &str) -> PeerEvent {
+    let mut draft = peer.draft(room, sender, "m.room.redaction", None, json!({}));
+    if room.version.rules().redacts_in_content {
+        draft["content"]["redacts"] = json!(target);
+    } else {
+        draft.insert("redacts".into(), json!(target));
+    }
+    peer.sign(room.version, draft)
+}
+
+/// A room of version 3 or later in which erin of another server has joined.
+struct Later<'a> {
+    scene: &'a Scene<'a>,
+    room: PeerRoom,
+    other: Peer,
+    theirs: PeerRoom,
+}
+
+const ERIN: &str = "@erin:sub.peer.example";
+
+impl<'a> Later<'a> {
+    async fn new(scene: &'a Scene<'a>) -> Self {
+        let room = scene.room().await;
+        let other = scene.network.peer("sub.peer.example");
+        let theirs = other.join(scene.server().name(), &room.id, ERIN).await.unwrap();
+        Later { scene, room, other, theirs }
+    }
+
+    /// Gives erin a level, and redacting another or none of its own.
+    async fn levels(&mut self, erin: i64, redact: Option<i64>) {
+        let path = format!("/rooms/{}/state/m.room.power_levels", self.room.id);
+        let before = self.scene.call(Method::GET, &path, Value::Null).await.unwrap();
+        let mut levels = before.clone();
+        levels["users"][ERIN] = json!(erin);
+        match redact {
+            Some(level) => levels["redact"] = json!(level),
+            None => drop(levels.as_object_mut().unwrap().remove("redact")),
+        }
+        // What changes nothing makes no event.
+        if levels != before {
+            self.scene.act(&mut self.room, Method::PUT, "state/m.room.power_levels/", levels).await;
+        }
+    }
+
+    /// A message of bob's that nobody has yet.
+    fn target(&mut self) -> PeerEvent {
+        self.scene.peer.event(&mut self.room, BOB, "m.room.message", None, json!({ "body": "a slip" }))
+    }
+
+    async fn by_erin(&self, target: &str) {
+        let event = redaction(&self.other, &self.theirs, ERIN, target);
+        let answer = self.other.send(self.scene.server().name(), std::slice::from_ref(&event)).await.unwrap();
+        // For the rules it is an event like any other.
+        assert_eq!(answer.get(&event.id), Some(&None));
+    }
+
+    async fn is_redacted(&self, target: &PeerEvent) -> bool {
+        let shown = self.scene.shown(&self.room, target).await.unwrap();
+        let is_redacted = shown["content"] == json!({});
+        assert_eq!(shown["unsigned"]["redacted_because"].is_object(), is_redacted, "{shown}");
+        is_redacted
+    }
+}
+
+// clause: R2.2
+/// From room version 3 on it is the level that the sender has now, or the domain of both senders, that counts.
+#[test]
+fn later_versions_look_at_the_level_and_the_domain() {
+    for version in ["3", "6", "10", "11", "12"] {
+        let network = Network::new(58, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut later = Later::new(&scene).await;
+                // The redact level is 50 if nobody says otherwise, and neither the kick level nor any other.
+                let cases = [
+                    (50, None, true),
+                    (49, None, false),
+                    (60, Some(60), true),
+                    (59, Some(60), false),
+                    (10, Some(10), true),
+                    (9, Some(10), false),
+                ];
+                for (index, (erin, redact, takes_effect)) in cases.into_iter().enumerate() {
+                    later.levels(erin, redact).await;
+                    let target = later.target();
+                    if index % 2 == 0 {
+                        later.by_erin(&target.id).await;
+                    }
+                    scene.send(&[&target]).await.unwrap();
+                    if index % 2 != 0 {
+                        later.by_erin(&target.id).await;
+                    }
+                    let what = format!("version {version}: level {erin} of {redact:?}");
+                    assert_eq!(later.is_redacted(&target).await, takes_effect, "{what}");
+                }
+
+                // Erin had the level, by what his redaction cites too, and has it no more; and the other way round.
+                for (then, now) in [(50, 0), (0, 50)] {
+                    later.levels(then, None).await;
+                    let levels = ("m.room.power_levels".to_owned(), String::new());
+                    let current = later.room.state[&levels].clone();
+                    later.theirs.state.insert(levels, current);
+                    let target = later.target();
+                    later.by_erin(&target.id).await;
+                    later.levels(now, None).await;
+                    scene.send(&[&target]).await.unwrap();
+                    assert_eq!(later.is_redacted(&target).await, now == 50, "version {version}: {then}, then {now}");
+                }
+
+                // Carol has no level. Bob is of her server, erin of one whose name ends as hers does.
+                later.levels(0, None).await;
+                let target = later.target();
+                scene.send(&[&target]).await.unwrap();
+                scene.send(&[&redaction(&scene.peer, &later.room, CAROL, &target.id)]).await.unwrap();
+                assert!(later.is_redacted(&target).await, "version {version}");
+                let (room, join) = (&later.room, later.theirs.state_id("m.room.member", ERIN).unwrap().to_owned());
+                scene.send(&[&redaction(&scene.peer, room, CAROL, &join)]).await.unwrap();
+                let member = PeerEvent { id: join, json: serde_json::Map::new() };
+                let shown = scene.shown(room, &member).await.unwrap();
+                assert!(shown["unsigned"].get("redacted_because").is_none(), "version {version}: {shown}");
+
+                // Not what is in another room, and not the create event, whoever redacts them.
+                let target = later.target();
+                scene.send(&[&target]).await.unwrap();
+                let elsewhere = scene.room().await;
+                scene.send(&[&redaction(&scene.peer, &elsewhere, CAROL, &target.id)]).await.unwrap();
+                assert!(!later.is_redacted(&target).await, "version {version}");
+                later.levels(90, None).await;
+                let create = later.room.state_id("m.room.create", "").unwrap().to_owned();
+                later.by_erin(&create).await;
+                let create = PeerEvent { id: create, json: serde_json::Map::new() };
+                let shown = scene.shown(&later.room, &create).await.unwrap();
+                assert!(shown["unsigned"].get("redacted_because").is_none(), "version {version}: {shown}");
+                assert_eq!(shown["content"]["room_version"], json!(version));
+            })
+            .unwrap();
     }
 }

@@ -95,6 +95,13 @@ pub(crate) fn not_an_event(source: &Source<'_>, version: RoomVersion, event: &Pl
                         |element: &Place<'_>| id_of(source, element).is_some_and(|id| id.len() > MAX_ID_BYTES);
                     member.elements(source).into_iter().find(is_long)
                 }
+                ("prev_events" | "auth_events", PduError::NotAnId { .. }) => {
+                    let is_none = |element: &Place<'_>| id_of(source, element).is_some_and(|id| !id.starts_with('$'));
+                    if let Some(element) = member.elements(source).into_iter().find(is_none) {
+                        return element.complain(source, "must be an event id, which begins with `$`");
+                    }
+                    None
+                }
                 ("signatures", PduError::WrongType { .. }) => {
                     if let Some((place, expected)) = odd_signature(source, &member) {
                         return place.complain(source, format!("must be {expected}"));

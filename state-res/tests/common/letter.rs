@@ -1,5 +1,6 @@
 //! State resolution as docs/spec/6-state-resolution.md has it, clause by clause, with plain maps and sets and without any thought
-//! of cost; and with single clauses left out, to show that a resolution without them is another one.
+//! of cost; and with single clauses left out, to show that a resolution without them is another one. Used by the tests and by the
+//! fuzz targets.
 
 use std::{
     cmp::Reverse,
@@ -14,10 +15,37 @@ use state_res::{
     room_version::RoomVersion,
 };
 
-use crate::generated::{State, Store};
+/// Type and state key.
+pub type Place = (String, String);
+/// A state as the specification writes it: event ids by place.
+pub type State = BTreeMap<Place, String>;
+/// Ids of events.
+pub type Ids = BTreeSet<String>;
 
-type Place = (String, String);
-type Ids = BTreeSet<String>;
+/// The events of a room.
+pub trait Events {
+    /// The event of this id.
+    fn event(&self, id: &str) -> Option<&Pdu>;
+    /// Whether it was rejected.
+    fn is_rejected(&self, id: &str) -> bool;
+}
+
+/// The sets of chapters M3 and M6 on the way to a resolution.
+#[derive(Default)]
+pub struct Sets {
+    /// M3.1
+    pub unconflicted: State,
+    /// M3.1
+    pub conflicted: Ids,
+    /// M3.3
+    pub auth_difference: Ids,
+    /// M3.4
+    pub subgraph: Ids,
+    /// M3.5
+    pub full: Ids,
+    /// *X* of M6.1
+    pub power_events: Ids,
+}
 
 /// The clauses that can be left out, and what is done instead.
 pub const CLAUSES: &[(&str, &str)] = &[
@@ -48,32 +76,44 @@ pub const CLAUSES: &[(&str, &str)] = &[
 ];
 
 /// The resolution of these states, without one of the clauses.
-pub fn resolve(version: RoomVersion, store: &Store, states: &[State], without: Option<&str>) -> State {
-    let distinct: BTreeSet<State> = states.iter().cloned().collect();
-    // M1.3
-    if distinct.len() < 2 {
-        return distinct.into_iter().next().unwrap_or_default();
+pub fn resolve(version: RoomVersion, store: &dyn Events, states: &[State], without: Option<&str>) -> State {
+    let letter = Letter::new(version, store, states, without);
+    match letter.states.as_slice() {
+        // M1.3
+        [] => State::new(),
+        [only] => only.clone(),
+        // M1.5
+        _ if version == RoomVersion::V1 => letter.first(),
+        _ => letter.second(),
     }
-    let letter = Letter { version, store, states: distinct.into_iter().collect(), without: without.unwrap_or("") };
-    // M1.5
-    if version == RoomVersion::V1 { letter.first() } else { letter.second() }
+}
+
+/// The sets on the way there, of version 2 or later; `None` if the states do not differ.
+pub fn sets(version: RoomVersion, store: &dyn Events, states: &[State]) -> Option<Sets> {
+    let letter = Letter::new(version, store, states, None);
+    (letter.states.len() > 1).then(|| letter.sets())
 }
 
 struct Letter<'a> {
     version: RoomVersion,
-    store: &'a Store,
+    store: &'a dyn Events,
     states: Vec<State>,
     without: &'a str,
 }
 
-impl Letter<'_> {
+impl<'a> Letter<'a> {
+    fn new(version: RoomVersion, store: &'a dyn Events, states: &[State], without: Option<&'a str>) -> Self {
+        let distinct: BTreeSet<State> = states.iter().cloned().collect();
+        Letter { version, store, states: distinct.into_iter().collect(), without: without.unwrap_or("") }
+    }
+
     fn on(&self, clause: &str) -> bool {
         debug_assert!(CLAUSES.iter().any(|(known, _)| *known == clause));
         self.without != clause
     }
 
-    fn event(&self, id: &str) -> &Pdu {
-        &self.store.events[id]
+    fn event(&self, id: &str) -> &'a Pdu {
+        self.store.event(id).expect("the rooms of tests lack no event that counts")
     }
 
     /// What the states have at each place, and whether each of them has something.
@@ -149,35 +189,43 @@ impl Letter<'_> {
         check(event, &state).is_ok()
     }
 
-    /// M3 to M6
-    fn second(&self) -> State {
-        let v2_1 = self.version == RoomVersion::V12;
+    /// M3, M6.1
+    fn sets(&self) -> Sets {
+        let mut sets = Sets::default();
         // M3.1
-        let (mut unconflicted, mut conflicted) = (State::new(), Ids::new());
         for (place, (ids, everywhere)) in self.places() {
             if ids.len() == 1 && (everywhere || !self.on("M3.1")) {
-                unconflicted.extend(ids.into_iter().map(|id| (place.clone(), id)));
+                sets.unconflicted.extend(ids.into_iter().map(|id| (place.clone(), id)));
             } else {
-                conflicted.extend(ids);
+                sets.conflicted.extend(ids);
             }
         }
         // M3.5
-        let mut full = conflicted.clone();
+        sets.full.clone_from(&sets.conflicted);
         if self.on("M3.5") {
-            full.extend(self.auth_difference(&conflicted));
+            sets.auth_difference = self.auth_difference(&sets.conflicted);
+            sets.full.extend(sets.auth_difference.iter().cloned());
         }
-        if v2_1 && self.on("M3.4") {
-            full.extend(self.subgraph(&conflicted));
+        if self.version == RoomVersion::V12 && self.on("M3.4") {
+            sets.subgraph = self.subgraph(&sets.conflicted);
+            sets.full.extend(sets.subgraph.iter().cloned());
         }
         // M6.1
-        let mut x: Ids = full.iter().filter(|id| self.is_power_event(id)).cloned().collect();
+        let mut x: Ids = sets.full.iter().filter(|id| self.is_power_event(id)).cloned().collect();
         if self.on("M6.1") {
-            let within = if self.on("M6.2") { None } else { Some(&full) };
+            let within = if self.on("M6.2") { None } else { Some(&sets.full) };
             let chain = self.chain(x.iter().cloned(), within);
-            x.extend(chain.intersection(&full).cloned());
+            x.extend(chain.intersection(&sets.full).cloned());
         }
+        sets.power_events = x;
+        sets
+    }
+
+    /// M6
+    fn second(&self) -> State {
+        let Sets { unconflicted, full, power_events: x, .. } = self.sets();
         // M6.3
-        let empty = v2_1 == self.on("M6.3");
+        let empty = (self.version == RoomVersion::V12) == self.on("M6.3");
         let begin = if empty { State::new() } else { unconflicted.clone() };
         let mut state = self.apply(begin, &self.by_power(&x), true);
         // M6.4
@@ -237,19 +285,20 @@ impl Letter<'_> {
         let event = self.event(id);
         let membership = event.content().get("membership").and_then(Value::as_str);
         match event.event_type() {
-            "m.room.power_levels" | "m.room.join_rules" => true,
-            "m.room.member" if self.on("M3.6") => {
+            "m.room.power_levels" | "m.room.join_rules" => event.is_state(),
+            "m.room.member" if self.on("M3.6") && event.is_state() => {
                 matches!(membership, Some("leave" | "ban")) && event.state_key() != Some(event.sender())
             }
             _ => false,
         }
     }
 
-    fn cited<'a>(&'a self, event: &'a Pdu, event_type: &str, state_key: &str) -> Option<&'a Pdu> {
+    fn cited(&self, event: &Pdu, event_type: &str, state_key: &str) -> Option<&'a Pdu> {
         let mut cited = event.auth_events().iter().map(|id| self.event(id));
         let found = cited.find(|cited| cited.is_state_of(event_type, state_key));
         if self.version == RoomVersion::V12 && event_type == "m.room.create" {
-            return self.store.events.get(&event.room_id().replacen('!', "$", 1));
+            let create = self.store.event(&event.room_id().replacen('!', "$", 1));
+            return create.filter(|create| create.is_state_of("m.room.create", ""));
         }
         found
     }
@@ -259,8 +308,8 @@ impl Letter<'_> {
         if !self.on("M3.7") {
             return PowerLevel::Finite(0);
         }
-        let create =
-            if event.event_type() == "m.room.create" { Some(event) } else { self.cited(event, "m.room.create", "") };
+        let is_its_own = self.version != RoomVersion::V12 && event.is_state_of("m.room.create", "");
+        let create = if is_its_own { Some(event) } else { self.cited(event, "m.room.create", "") };
         let Some(create) = create else { return PowerLevel::Finite(0) };
         let levels = PowerLevels::new(create, self.cited(event, "m.room.power_levels", ""));
         levels.user(event.sender()).unwrap_or(PowerLevel::Finite(0))
@@ -327,7 +376,7 @@ impl Letter<'_> {
                     seen.push(self.event(id).clone());
                 } else if let Some(cited) = self.cited(event, event_type, state_key)
                     && self.on("M5.2")
-                    && (!self.store.rejected.contains(cited.event_id()) || !self.on("M5.3"))
+                    && (!self.store.is_rejected(cited.event_id()) || !self.on("M5.3"))
                 {
                     seen.push(cited.clone());
                 }
