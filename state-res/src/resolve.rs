@@ -52,7 +52,10 @@ mod v1;
 mod v2;
 
 use self::{conflicts::Conflicts, graph::Graph};
-pub use self::{links::Links, v2::Sets};
+pub use self::{
+    links::{Citing, Links},
+    v2::Sets,
+};
 
 /// What to change in the first of the states to get the resolution: for each key its event, or none.
 type Changes = Vec<(StateKeyId, Option<EventKey>)>;
@@ -91,12 +94,7 @@ pub trait Events {
     ///
     /// # Errors
     /// Whatever kept the store from answering.
-    fn citing(
-        &self,
-        key: EventKey,
-        after: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, Self::Error> {
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Self::Error> {
         let _ = (key, after, limit);
         Ok(None)
     }
@@ -122,7 +120,7 @@ pub trait Events {
     ///
     /// # Errors
     /// Whatever kept the store from answering.
-    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<EventKey>>>, Self::Error> {
+    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<Citing>>>, Self::Error> {
         keys.iter().map(|key| self.citing(*key, None, limit)).collect()
     }
 }
@@ -142,12 +140,7 @@ impl<E: Events + ?Sized> Events for &E {
         (**self).links(key)
     }
 
-    fn citing(
-        &self,
-        key: EventKey,
-        after: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, Self::Error> {
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Self::Error> {
         (**self).citing(key, after, limit)
     }
 
@@ -159,7 +152,7 @@ impl<E: Events + ?Sized> Events for &E {
         (**self).all_links(keys)
     }
 
-    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<EventKey>>>, Self::Error> {
+    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<Citing>>>, Self::Error> {
         (**self).all_citing(keys, limit)
     }
 }

@@ -36,7 +36,7 @@ mod write;
 pub use self::{
     diff::{Change, diff},
     overlay::{MemoryNodes, Overlay, OverlayBytes},
-    read::{Entries, count, entries, entries_of_type, get},
+    read::{Entries, count, entries, entries_of_type, get, get_all},
     write::{NewNodes, insert, remove, update},
 };
 

@@ -86,7 +86,7 @@ tables! {
     /// The graph of auth events: what each state event cites.
     AUTH_GRAPH = 60, Point, "room, event" => "generation, place in the state, auth events";
     /// The same upwards: which state events cite it.
-    CITED_BY = 61, Range, "room, event, citing event" => "";
+    CITED_BY = 61, Range, "room, event, citing event" => "place in the state";
     /// Where the sweep of a room's nodes stands; whatever refers to nodes of the room names this row.
     SWEEPS = 62, Range, "room" => "phase, epoch, where a purge cuts";
     /// Nodes that a sweep found unused and is about to delete.

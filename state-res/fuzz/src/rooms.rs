@@ -11,7 +11,7 @@ use state_res::{
     auth::{self, Cited, auth_types},
     ids::{EventKey, StateKeyId},
     pdu::Pdu,
-    resolve::{Events, Links},
+    resolve::{Citing, Events, Links},
     room_version::{EventIdFormat, RoomVersion},
     tree::{MemoryNodes, NodeHash, Nodes, Root, entries, insert},
 };
@@ -38,7 +38,7 @@ pub(super) struct Room {
     nodes: MemoryNodes,
     room_id: String,
     /// Which state events cite each event, and each event's generation; what a store may know or not.
-    citing: BTreeMap<EventKey, BTreeSet<EventKey>>,
+    citing: BTreeMap<EventKey, BTreeSet<Citing>>,
     generations: BTreeMap<EventKey, Option<u64>>,
     /// Whether it tells.
     tells: bool,
@@ -262,13 +262,13 @@ impl Room {
     }
 
     fn add(&mut self, event: Pdu) {
-        let cited: Vec<EventKey> = event.auth_events().iter().map(|id| EventKey::of(id)).collect();
+        let links = Links::of(&event);
+        let cited = &links.auth_events;
         let generation = Links::generation_above(cited.iter().map(|key| self.generations.get(key).copied().flatten()));
         self.generations.insert(event.key(), generation);
-        if event.is_state() {
-            for key in cited {
-                self.citing.entry(key).or_default().insert(event.key());
-            }
+        let citing = links.place.map(|place| Citing { event: event.key(), place });
+        for key in cited {
+            self.citing.entry(*key).or_default().extend(citing);
         }
         self.by_key.insert(event.key(), event.clone());
         self.events.insert(event.event_id().to_owned(), event);
@@ -344,17 +344,12 @@ impl Events for Room {
         }))
     }
 
-    fn citing(
-        &self,
-        key: EventKey,
-        after: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, Infallible> {
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Infallible> {
         if !self.tells {
             return Ok(None);
         }
         let citing = self.citing.get(&key).into_iter().flatten().copied();
-        Ok(Some(citing.filter(|key| after.is_none_or(|after| *key > after)).take(limit).collect()))
+        Ok(Some(citing.filter(|citing| after.is_none_or(|after| citing.event > after)).take(limit).collect()))
     }
 }
 

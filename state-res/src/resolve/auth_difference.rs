@@ -7,11 +7,11 @@
 //! # By the index
 //!
 //! The walk goes down from the conflicted events, and asks of each event that it meets what is above it, as far as it takes
-//! ([`Above`]). If an event on which all states agree is, then this one is in U, and so is all below it. If not, all
-//! that is above it has been seen, and with it which of the conflicted events and of the states. If these are all the states,
-//! then it is in all Kᵢ, and so is all below it. In both cases the walk need not go on there. So it passes the events of the
-//! difference and, besides, only what they cite directly; and what a search upwards passes in vain are events that only
-//! conflicted events lead to, or none at all.
+//! ([`Above`]). If an event on which all states agree is, then this one is in U, and so is all below it. If conflicted events
+//! of all states are, then it is in all Kᵢ, and so is all below it. In both cases neither the search nor the walk need go on. If
+//! not, all that is above it has been seen: it is in the difference. So the walk passes the events of the difference and,
+//! besides, only what they cite directly; and what a search upwards passes in vain are events that only conflicted events
+//! lead to, or none at all.
 //!
 //! Someone who fills a room with state events that end up in no state makes such searches longer. They have a budget of about
 //! as many events as the state has. When that is spent, or where there is no index, the graph is walked whole.
@@ -48,44 +48,33 @@ fn by_index<R: Room>(
     let mut above = Above::new(conflicts, budget);
     let mut difference = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    let mut stack: Vec<EventKey> = conflicts.events().into_iter().collect();
-    if !read_ahead(&stack, graph)? {
-        return Ok(None);
-    }
-    while let Some(event) = stack.pop() {
-        for cited in &graph.links(event)?.auth_events {
-            if !seen.insert(*cited) {
-                continue;
-            }
-            match above.of(graph, *cited)? {
+    let mut layer: Vec<EventKey> = conflicts.events().into_iter().collect();
+    while !layer.is_empty() {
+        graph.read_links(layer.iter().copied())?;
+        let mut cited = Vec::new();
+        for event in layer.drain(..) {
+            cited.extend(graph.links(event)?.auth_events.iter().copied().filter(|cited| seen.insert(*cited)));
+        }
+        graph.read_links(cited.iter().copied())?;
+        if !above.read_ahead(graph, &cited)? {
+            return Ok(None);
+        }
+        // The highest first: if one turns out to be in U, so is what is below it.
+        let generation = |event| graph.known_links(event).and_then(|links| links.generation);
+        let mut sorted: Vec<_> = cited.into_iter().map(|event| (generation(event), event)).collect();
+        sorted.sort_unstable_by_key(|(generation, event)| (std::cmp::Reverse(*generation), *event));
+        for (_, event) in sorted {
+            match above.of(graph, event)? {
                 None => return Ok(None),
-                Some(Chains::Conflicted(states)) if states.len() < conflicts.states() => {
-                    difference.insert(*cited);
-                    stack.push(*cited);
+                Some(Chains::All) => {}
+                Some(Chains::Some(_)) => {
+                    difference.insert(event);
+                    layer.push(event);
                 }
-                Some(_) => {}
             }
         }
     }
     Ok(Some(difference))
-}
-
-/// Reads what the walk and the searches want to know first, in three strokes: what the conflicted events cite, what else
-/// cites that, and where it all belongs. Gives whether there is an index.
-fn read_ahead<R: Room>(conflicted: &[EventKey], graph: &mut Graph<'_, R>) -> Result<bool, ResolveError<R::Failure>> {
-    graph.read_links(conflicted.iter().copied())?;
-    let mut around = BTreeSet::new();
-    for event in conflicted {
-        around.extend(graph.links(*event)?.auth_events.iter().copied());
-    }
-    if !graph.read_citing(around.iter().copied())? {
-        return Ok(false);
-    }
-    for cited in around.clone() {
-        around.extend(graph.first_citing(cited)?.iter().flat_map(|page| page.iter()));
-    }
-    graph.read_links(around)?;
-    Ok(true)
 }
 
 /// The same by walking the chains of all conflicted events, and as much of U as it takes to meet all of it that is in them.

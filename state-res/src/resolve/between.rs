@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Links, ResolveError, Room,
+    Citing, Links, ResolveError, Room,
     graph::{FIRST_PAGE, Graph},
 };
 use crate::ids::EventKey;
@@ -82,7 +82,7 @@ impl Down {
 
     /// What the next step has to read.
     fn next_cost<R: Room>(&self, graph: &Graph<'_, R>) -> usize {
-        next(&self.stack).iter().filter(|event| !graph.knows_links(**event)).count()
+        next(&self.stack).iter().filter(|event| graph.known_links(**event).is_none()).count()
     }
 
     /// Passes some events. Gives whether there were any.
@@ -172,13 +172,13 @@ impl Up {
     }
 
     /// Takes notice of a page of what cites an event, which is the last unless it has `size` events.
-    fn pass(&mut self, event: EventKey, page: &[EventKey], size: usize) {
+    fn pass(&mut self, event: EventKey, page: &[Citing], size: usize) {
         if page.len() == size {
-            self.pages.extend(page.last().map(|last| (event, *last)));
+            self.pages.extend(page.last().map(|last| (event, last.event)));
         }
         for citing in page {
-            if self.seen.insert(*citing) {
-                self.stack.push(*citing);
+            if self.seen.insert(citing.event) {
+                self.stack.push(citing.event);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The iterative auth checks of room version 2 ("Definitions").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ResolveError, Room,
@@ -69,17 +69,21 @@ impl<'a> Partial<'a> {
     ) -> Result<(), ResolveError<R::Failure>> {
         graph.read_events(events.iter().copied())?;
         let mut needed = Vec::new();
-        for key in events {
-            if !self.with_unconflicted {
+        if self.with_unconflicted {
+            let mut places = BTreeSet::new();
+            for key in events {
+                let event = graph.event(*key)?;
+                let of_event = auth::state_needed(&event).into_iter().map(|(ty, key)| StateKeyId::of(ty, key));
+                places.extend(of_event.filter(|place| !self.conflicts.contains(*place)));
+            }
+            graph.read_entries(self.conflicts.base(), places.iter().copied())?;
+            for place in places {
+                needed.extend(self.get(graph, place)?);
+            }
+        } else {
+            for key in events {
                 needed.extend(graph.links(*key)?.auth_events.iter().copied());
-                continue;
             }
-            let event = graph.event(*key)?;
-            for (event_type, state_key) in auth::state_needed(&event) {
-                needed.extend(self.get(graph, StateKeyId::of(event_type, state_key))?);
-            }
-        }
-        if !self.with_unconflicted {
             graph.read_links(needed.iter().copied())?;
         }
         graph.read_events(needed)

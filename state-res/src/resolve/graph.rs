@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use super::{Links, ResolveError, Room};
+use super::{Citing, Links, ResolveError, Room};
 use crate::{
     ids::{EventKey, StateKeyId},
     pdu::Pdu,
@@ -20,7 +20,7 @@ pub(super) struct Graph<'a, R: Room> {
     rejected: BTreeMap<EventKey, bool>,
     links: BTreeMap<EventKey, Rc<Links>>,
     /// The first [`FIRST_PAGE`] events that cite another.
-    citing: BTreeMap<EventKey, Rc<[EventKey]>>,
+    citing: BTreeMap<EventKey, Rc<[Citing]>>,
     /// Entries of the state that was asked about last.
     entries: (tree::Root, BTreeMap<StateKeyId, Option<EventKey>>),
 }
@@ -47,6 +47,9 @@ impl<'a, R: Room> Graph<'a, R> {
         keys: impl IntoIterator<Item = EventKey>,
     ) -> Result<(), ResolveError<R::Failure>> {
         let wanted = unread(keys, &self.events);
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let read = self.room.events(&wanted).map_err(ResolveError::Fetch)?;
         self.events.extend(wanted.into_iter().zip(read).filter_map(|(key, event)| Some((key, event?))));
         Ok(())
@@ -58,17 +61,24 @@ impl<'a, R: Room> Graph<'a, R> {
         keys: impl IntoIterator<Item = EventKey>,
     ) -> Result<(), ResolveError<R::Failure>> {
         let wanted = unread(keys, &self.links);
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let read = self.room.all_links(&wanted).map_err(ResolveError::Fetch)?;
         self.links.extend(wanted.into_iter().zip(read).filter_map(|(key, links)| Some((key, Rc::new(links?)))));
         Ok(())
     }
 
-    /// Reads the first pages of what cites these events, as far as they have not been read. Gives whether there is an index.
+    /// Reads the first pages of what cites these events, as far as they have not been read. Gives whether there is an index,
+    /// as far as that shows.
     pub(super) fn read_citing(
         &mut self,
         keys: impl IntoIterator<Item = EventKey>,
     ) -> Result<bool, ResolveError<R::Failure>> {
         let wanted = unread(keys, &self.citing);
+        if wanted.is_empty() {
+            return Ok(true);
+        }
         let Some(read) = self.room.all_citing(&wanted, FIRST_PAGE).map_err(ResolveError::Fetch)? else {
             return Ok(false);
         };
@@ -76,9 +86,25 @@ impl<'a, R: Room> Graph<'a, R> {
         Ok(true)
     }
 
-    /// Whether an event's place in the graph has been read.
-    pub(super) fn knows_links(&self, key: EventKey) -> bool {
-        self.links.contains_key(&key)
+    /// Reads what the state `root` has in these places.
+    pub(super) fn read_entries(
+        &mut self,
+        root: tree::Root,
+        places: impl IntoIterator<Item = StateKeyId>,
+    ) -> Result<(), ResolveError<R::Failure>> {
+        self.look_at(root);
+        let wanted = unread(places, &self.entries.1);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let read = tree::get_all(self.room, root, &wanted)?;
+        self.entries.1.extend(wanted.into_iter().zip(read));
+        Ok(())
+    }
+
+    /// An event's place in the graph, if it has been read.
+    pub(super) fn known_links(&self, key: EventKey) -> Option<&Rc<Links>> {
+        self.links.get(&key)
     }
 
     /// Whether the first page of what cites an event has been read.
@@ -126,7 +152,7 @@ impl<'a, R: Room> Graph<'a, R> {
 
     /// The first page of the state events that cite this one, the last if it has fewer than [`FIRST_PAGE`]; `None` without an
     /// index.
-    pub(super) fn first_citing(&mut self, key: EventKey) -> Result<Option<Rc<[EventKey]>>, ResolveError<R::Failure>> {
+    pub(super) fn first_citing(&mut self, key: EventKey) -> Result<Option<Rc<[Citing]>>, ResolveError<R::Failure>> {
         if !self.citing.contains_key(&key) && !self.read_citing([key])? {
             return Ok(None);
         }
@@ -139,7 +165,7 @@ impl<'a, R: Room> Graph<'a, R> {
         key: EventKey,
         after: EventKey,
         limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, ResolveError<R::Failure>> {
+    ) -> Result<Option<Vec<Citing>>, ResolveError<R::Failure>> {
         self.room.citing(key, Some(after), limit).map_err(ResolveError::Fetch)
     }
 
@@ -190,9 +216,7 @@ impl<'a, R: Room> Graph<'a, R> {
         root: tree::Root,
         key: StateKeyId,
     ) -> Result<Option<EventKey>, ResolveError<R::Failure>> {
-        if self.entries.0 != root {
-            self.entries = (root, BTreeMap::new());
-        }
+        self.look_at(root);
         if let Some(known) = self.entries.1.get(&key) {
             return Ok(*known);
         }
@@ -200,11 +224,18 @@ impl<'a, R: Room> Graph<'a, R> {
         self.entries.1.insert(key, event);
         Ok(event)
     }
+
+    /// Forgets the entries of another state.
+    fn look_at(&mut self, root: tree::Root) {
+        if self.entries.0 != root {
+            self.entries = (root, BTreeMap::new());
+        }
+    }
 }
 
 /// Those of the keys that are not known, each once, in order.
-fn unread<V>(keys: impl IntoIterator<Item = EventKey>, known: &BTreeMap<EventKey, V>) -> Vec<EventKey> {
-    let mut unread: Vec<EventKey> = keys.into_iter().filter(|key| !known.contains_key(key)).collect();
+fn unread<K: Ord, V>(keys: impl IntoIterator<Item = K>, known: &BTreeMap<K, V>) -> Vec<K> {
+    let mut unread: Vec<K> = keys.into_iter().filter(|key| !known.contains_key(key)).collect();
     unread.sort_unstable();
     unread.dedup();
     unread

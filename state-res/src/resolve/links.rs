@@ -17,6 +17,15 @@ pub struct Links {
     pub generation: Option<u64>,
 }
 
+/// A state event that cites another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Citing {
+    /// Which.
+    pub event: EventKey,
+    /// Where in a state it belongs.
+    pub place: StateKeyId,
+}
+
 impl Links {
     /// What an event says itself, which is all but the generation.
     #[must_use]

@@ -5,6 +5,7 @@ use super::{
     node::{BYTE_DIGITS, Leaf, Node, Prefix, digit},
 };
 use crate::ids::{EventKey, StateKeyId};
+use std::collections::BTreeMap;
 
 /// The event that holds `key` in the state `root`, `None` if the state has no such entry.
 ///
@@ -30,6 +31,47 @@ pub fn get<N: Nodes + ?Sized>(nodes: &N, root: Root, key: StateKeyId) -> Result<
             }
         }
     }
+}
+
+/// The events that hold these keys in the state `root`, in their order: as [`get`] of each, but reading each node once, and all
+/// of one level together.
+///
+/// # Errors
+/// When a node on the way is missing, corrupt or unreadable.
+pub fn get_all<N: Nodes + ?Sized>(
+    nodes: &N,
+    root: Root,
+    keys: &[StateKeyId],
+) -> Result<Vec<Option<EventKey>>, TreeError<N::Error>> {
+    let mut found = vec![None; keys.len()];
+    // The nodes of a level, each with the numbers of the keys to look for below it.
+    let mut level: BTreeMap<NodeHash, (Prefix, Vec<usize>)> = BTreeMap::new();
+    level.extend(root.node().map(|hash| (hash, (Prefix::NONE, (0..keys.len()).collect()))));
+    while !level.is_empty() {
+        let wanted: Vec<_> = level.iter().map(|(hash, (expected, _))| (*hash, expected.clone())).collect();
+        let read = Node::load_all(nodes, &wanted)?;
+        for (node, (_, below)) in read.into_iter().zip(std::mem::take(&mut level).into_values()) {
+            for number in below {
+                let key = keys[number];
+                match &node {
+                    Node::Leaf(entries) => {
+                        let at = entries.binary_search_by(|(at, _)| at.cmp(&key)).ok();
+                        found[number] = at.and_then(|at| entries.get(at)).map(|(_, event)| *event);
+                    }
+                    Node::Branch(branch) if branch.prefix.matches(key.as_bytes()) => {
+                        let next = digit(key.as_bytes(), branch.prefix.len());
+                        if let Some(child) = branch.child(next) {
+                            let (_, numbers) =
+                                level.entry(child).or_insert_with(|| (branch.prefix.child(next), Vec::new()));
+                            numbers.push(number);
+                        }
+                    }
+                    Node::Branch(_) => {}
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// How many entries the state `root` has. Reads one node.

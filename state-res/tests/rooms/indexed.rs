@@ -10,7 +10,7 @@ use std::{
 use state_res::{
     ids::EventKey,
     pdu::Pdu,
-    resolve::{Events, Links},
+    resolve::{Citing, Events, Links},
     tree::{NodeHash, Nodes},
 };
 
@@ -20,7 +20,7 @@ use crate::generated::Store;
 pub struct Indexed<'a> {
     store: &'a Store,
     links: BTreeMap<EventKey, Links>,
-    citing: BTreeMap<EventKey, BTreeSet<EventKey>>,
+    citing: BTreeMap<EventKey, BTreeSet<Citing>>,
     /// How many questions were asked: nodes, events, rows of the index, pages of it.
     pub lookups: Cell<usize>,
 }
@@ -40,8 +40,9 @@ impl<'a> Indexed<'a> {
         links.generation = Links::generation_above(
             links.auth_events.iter().map(|cited| self.links.get(cited).and_then(|cited| cited.generation)),
         );
+        let citing = links.place.map(|place| Citing { event: event.key(), place });
         for cited in &links.auth_events {
-            self.citing.entry(*cited).or_default().insert(event.key());
+            self.citing.entry(*cited).or_default().extend(citing);
         }
         self.links.insert(event.key(), links);
     }
@@ -76,15 +77,9 @@ impl Events for Indexed<'_> {
         Ok(self.asked(self.links.get(&key).cloned()))
     }
 
-    fn citing(
-        &self,
-        key: EventKey,
-        after: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, Infallible> {
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Infallible> {
         let all = self.citing.get(&key).into_iter().flatten();
-        Ok(Some(
-            self.asked(all.filter(|citing| after.is_none_or(|after| **citing > after)).take(limit).copied().collect()),
-        ))
+        let rest = all.filter(|citing| after.is_none_or(|after| citing.event > after));
+        Ok(Some(self.asked(rest.take(limit).copied().collect())))
     }
 }

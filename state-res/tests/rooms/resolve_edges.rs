@@ -6,7 +6,7 @@ use serde_json::json;
 use state_res::{
     ids::EventKey,
     pdu::Pdu,
-    resolve::{Events, Links, ResolveError, resolve},
+    resolve::{Citing, Events, Links, ResolveError, resolve},
     room_version::RoomVersion,
     tree::{NodeHash, Nodes, Root, TreeError},
 };
@@ -76,7 +76,7 @@ impl Events for Faulty<'_> {
         key: EventKey,
         after: Option<EventKey>,
         limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, &'static str> {
+    ) -> Result<Option<Vec<Citing>>, &'static str> {
         self.index.map_or(Ok(None), |index| self.ask(index.citing(key, after, limit).unwrap()))
     }
 }

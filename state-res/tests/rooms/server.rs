@@ -11,7 +11,7 @@ use state_res::{
     auth::{Cited, Refusal, check, check_auth_events, state_needed},
     ids::{EventKey, StateKeyId},
     pdu::Pdu,
-    resolve::{Events, Links},
+    resolve::{Citing, Events, Links},
     room_version::RoomVersion,
     tree::{MemoryNodes, NewNodes, NodeHash, Nodes, Root, entries, get, update},
 };
@@ -71,12 +71,7 @@ impl Events for Poor<'_> {
         self.server.is_rejected(key)
     }
 
-    fn citing(
-        &self,
-        key: EventKey,
-        after: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, Infallible> {
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Infallible> {
         match self.how {
             Poorly::WithoutIndex => Ok(None),
             Poorly::WithoutGenerations => self.server.citing(key, after, limit),
@@ -112,7 +107,7 @@ pub struct Server {
     /// In no certain order, as a server's memory is.
     events: HashMap<EventKey, Received>,
     /// By event the state events that cite it.
-    citing: HashMap<EventKey, BTreeSet<EventKey>>,
+    citing: HashMap<EventKey, BTreeSet<Citing>>,
     nodes: MemoryNodes,
 }
 
@@ -183,8 +178,9 @@ impl Server {
         let mut links = Links::of(pdu);
         let cited = links.auth_events.iter();
         links.generation = Links::generation_above(cited.clone().map(|cited| self.received(*cited).links.generation));
-        for cited in cited.filter(|_| pdu.is_state()) {
-            self.citing.entry(*cited).or_default().insert(pdu.key());
+        let citing = links.place.map(|place| Citing { event: pdu.key(), place });
+        for cited in cited {
+            self.citing.entry(*cited).or_default().extend(citing);
         }
         let verdict = match self.check_by_auth_events(pdu, &links.auth_events) {
             Err(refusal) => Verdict::RejectedByAuthEvents(refusal),
@@ -249,14 +245,9 @@ impl Events for Server {
         Ok(self.events.get(&key).map(|received| received.links.clone()))
     }
 
-    fn citing(
-        &self,
-        key: EventKey,
-        after: Option<EventKey>,
-        limit: usize,
-    ) -> Result<Option<Vec<EventKey>>, Infallible> {
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Infallible> {
         let all = self.citing.get(&key).into_iter().flatten();
-        let rest = all.filter(|citing| after.is_none_or(|after| **citing > after));
+        let rest = all.filter(|citing| after.is_none_or(|after| citing.event > after));
         Ok(Some(rest.take(limit).copied().collect()))
     }
 }

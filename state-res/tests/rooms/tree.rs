@@ -13,7 +13,7 @@ use state_res::{
     ids::{EventKey, StateKeyId},
     tree::{
         self, Change, LEAF_MAX, MemoryNodes, NodeHash, Nodes, Overlay, Root, TreeError, children, count, diff, entries,
-        entries_of_type, get, insert, remove, update,
+        entries_of_type, get, get_all, insert, remove, update,
     },
 };
 
@@ -81,6 +81,9 @@ proptest! {
         for key in model.keys().chain([&absent]) {
             prop_assert_eq!(get(&nodes, root, *key).unwrap(), model.get(key).copied());
         }
+        let keys: Vec<_> = [absent].iter().chain(model.keys().rev()).chain([&absent]).copied().collect();
+        let expected: Vec<_> = keys.iter().map(|key| model.get(key).copied()).collect();
+        prop_assert_eq!(get_all(&nodes, root, &keys).unwrap(), expected);
     }
 
     /// The difference is exactly what differs, by ascending key, both ways.

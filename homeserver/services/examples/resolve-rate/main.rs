@@ -18,6 +18,10 @@
 //! against what it had before it began.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
+/// The server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod ours;
 mod room;
 #[path = "../../../../state-res/tests/rooms/ruma_event.rs"]
@@ -34,7 +38,7 @@ use std::time::{Duration, Instant};
 const CONFLICTS: [usize; 3] = [2, 20, 200];
 const VERSIONS: [RoomVersion; 2] = [RoomVersion::V10, RoomVersion::V12];
 /// How often each thing is done; the median counts.
-const COLD: usize = 7;
+const COLD: usize = 15;
 const WARM: usize = 31;
 const THEIRS: usize = 5;
 const WALKING: usize = 3;

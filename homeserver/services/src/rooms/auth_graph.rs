@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::tables;
 use state_res::ids::{EventKey, StateKeyId};
 use state_res::pdu::Pdu;
-use state_res::resolve::Links;
+use state_res::resolve::{Citing, Links};
 use storage::{Batch, Scan};
 
 /// Bytes of a key of an event, and of a place in a state.
@@ -40,11 +40,13 @@ pub fn index(batch: &mut Batch, reader: &mut RoomReader, pdu: &Pdu) -> Result<()
         return Ok(());
     }
     batch.put(tables::AUTH_GRAPH, &room_key(reader.room, key.as_bytes()), &encode(&links));
-    if known.is_none() {
+    if known.is_none()
+        && let Some(place) = links.place
+    {
         for cited in &links.auth_events {
             let mut row = room_key(reader.room, cited.as_bytes());
             row.extend_from_slice(key.as_bytes());
-            batch.put(tables::CITED_BY, &row, b"");
+            batch.put(tables::CITED_BY, &row, place.as_bytes());
         }
     }
     reader.new_links.insert(key, links);
@@ -86,12 +88,7 @@ pub(super) fn all_links(reader: &RoomReader, keys: &[EventKey]) -> Result<Vec<Op
 ///
 /// # Errors
 /// A failing store.
-pub(super) fn citing(
-    reader: &RoomReader,
-    key: EventKey,
-    after: Option<EventKey>,
-    limit: usize,
-) -> Result<Vec<EventKey>> {
+pub(super) fn citing(reader: &RoomReader, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Vec<Citing>> {
     let mut rows = reader.snapshot.scan_prefix(tables::CITED_BY, &room_key(reader.room, key.as_bytes()));
     page(reader, &mut rows, key, after, limit)
 }
@@ -100,7 +97,7 @@ pub(super) fn citing(
 ///
 /// # Errors
 /// A failing store.
-pub(super) fn all_citing(reader: &RoomReader, keys: &[EventKey], limit: usize) -> Result<Vec<Vec<EventKey>>> {
+pub(super) fn all_citing(reader: &RoomReader, keys: &[EventKey], limit: usize) -> Result<Vec<Vec<Citing>>> {
     let mut rows = reader.snapshot.scan_prefix(tables::CITED_BY, reader.room.as_bytes());
     keys.iter().map(|key| page(reader, &mut rows, *key, None, limit)).collect()
 }
@@ -112,7 +109,7 @@ fn page(
     key: EventKey,
     after: Option<EventKey>,
     limit: usize,
-) -> Result<Vec<EventKey>> {
+) -> Result<Vec<Citing>> {
     let prefix = room_key(reader.room, key.as_bytes());
     let mut start = prefix.clone();
     if let Some(after) = after {
@@ -123,9 +120,10 @@ fn page(
     rows.seek(&start);
     let mut found = Vec::with_capacity(limit.min(8));
     while found.len() < limit {
-        let next = rows.next_with(|row, _| row.strip_prefix(&prefix[..]).map(<[u8; KEY]>::try_from));
+        let next =
+            rows.next_with(|row, place| row.strip_prefix(&prefix[..]).map(|citing| decode_citing(citing, place)));
         match next.transpose()?.flatten() {
-            Some(citing) => found.push(EventKey::from_bytes(citing.map_err(|_| damaged("CITED_BY"))?)),
+            Some(citing) => found.push(citing.ok_or_else(|| damaged("CITED_BY"))?),
             None => break,
         }
     }
@@ -134,7 +132,7 @@ fn page(
         .iter()
         .filter(|(citing, links)| links.auth_events.contains(&key) && after.is_none_or(|after| **citing > after));
     let stored = found.len();
-    found.extend(new.map(|(citing, _)| *citing));
+    found.extend(new.filter_map(|(event, links)| Some(Citing { event: *event, place: links.place? })));
     if found.len() > stored {
         found.sort_unstable();
         found.dedup();
@@ -169,6 +167,14 @@ fn encode(links: &Links) -> Vec<u8> {
         row.extend_from_slice(cited.as_bytes());
     }
     row
+}
+
+/// The end of a row's key in `CITED_BY`, and its value.
+fn decode_citing(citing: &[u8], place: &[u8]) -> Option<Citing> {
+    Some(Citing {
+        event: EventKey::from_bytes(citing.try_into().ok()?),
+        place: StateKeyId::from_bytes(place.try_into().ok()?),
+    })
 }
 
 fn decode(bytes: &[u8]) -> Option<Links> {

@@ -10,7 +10,7 @@ use crate::tables;
 use bytes::Bytes;
 use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::pdu::Pdu;
-use state_res::resolve::{Events, Links};
+use state_res::resolve::{Citing, Events, Links};
 use state_res::tree::{self, NodeHash, Nodes, Root};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -458,7 +458,7 @@ impl Events for RoomReader {
         auth_graph::links(self, key)
     }
 
-    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<EventKey>>> {
+    fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>> {
         auth_graph::citing(self, key, after, limit).map(Some)
     }
 
@@ -470,7 +470,7 @@ impl Events for RoomReader {
         auth_graph::all_links(self, keys)
     }
 
-    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<EventKey>>>> {
+    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<Citing>>>> {
         auth_graph::all_citing(self, keys, limit).map(Some)
     }
 }

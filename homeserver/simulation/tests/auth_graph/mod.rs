@@ -24,7 +24,7 @@ pub(crate) fn check(server: &Server) -> usize {
         }
     }
 
-    let mut cited_by = BTreeSet::new();
+    let mut cited_by = BTreeMap::new();
     for (key, (room, pdu)) in &events {
         let links = services.rooms.reader(*room).links(*key).unwrap().unwrap();
         let generation = links.generation;
@@ -33,13 +33,16 @@ pub(crate) fn check(server: &Server) -> usize {
         let cited = links_of(pdu).map(|cited| services.rooms.reader(*room).links(cited).unwrap().unwrap().generation);
         assert!(generation.is_some() && generation == Links::generation_above(cited), "{generation:?} of {pdu:?}");
         for cited in links_of(pdu) {
-            cited_by.insert([*room.as_bytes(), *cited.as_bytes(), *key.as_bytes()].concat());
+            let row = [*room.as_bytes(), *cited.as_bytes(), *key.as_bytes()].concat();
+            cited_by.insert(row, Links::of(pdu).place.unwrap().as_bytes().to_vec());
         }
     }
-    let rows = |table| snapshot.scan_prefix(table, &[]).map(|row| row.unwrap().0.to_vec()).collect::<BTreeSet<_>>();
+    let rows = |table| {
+        snapshot.scan_prefix(table, &[]).map(|row| row.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec()))
+    };
     let keys = events.iter().map(|(key, (room, _))| [*room.as_bytes(), *key.as_bytes()].concat());
-    assert_eq!(rows(tables::AUTH_GRAPH), keys.collect());
-    assert_eq!(rows(tables::CITED_BY), cited_by);
+    assert_eq!(rows(tables::AUTH_GRAPH).map(|(key, _)| key).collect::<BTreeSet<_>>(), keys.collect());
+    assert_eq!(rows(tables::CITED_BY).collect::<BTreeMap<_, _>>(), cited_by);
     events.len()
 }
 
