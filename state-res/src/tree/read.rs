@@ -48,7 +48,7 @@ pub fn get_all<N: Nodes + ?Sized>(
     let mut level: BTreeMap<NodeHash, (Prefix, Vec<usize>)> = BTreeMap::new();
     level.extend(root.node().map(|hash| (hash, (Prefix::NONE, (0..keys.len()).collect()))));
     while !level.is_empty() {
-        let wanted: Vec<_> = level.iter().map(|(hash, (expected, _))| (*hash, expected.clone())).collect();
+        let wanted: Vec<_> = level.iter().map(|(hash, (expected, _))| (*hash, *expected)).collect();
         let read = Node::load_all(nodes, &wanted)?;
         for (node, (_, below)) in read.into_iter().zip(std::mem::take(&mut level).into_values()) {
             for number in below {

@@ -139,6 +139,9 @@ impl Caches {
 
     /// Remembers facts that were read when [`Self::changes`] was `epoch`.
     pub fn put_facts(&self, key: EventKey, facts: &Arc<Facts>, epoch: u64) {
+        if facts.event.bytes().len() > LONGEST_STORED {
+            return;
+        }
         let mut cache = self.facts.lock();
         if self.changes() == epoch {
             cache.put(key, Arc::clone(facts));
@@ -146,17 +149,18 @@ impl Caches {
     }
 
     /// Forgets events whose bytes were replaced by their redaction, or whose [`Facts`] have changed. To be called once the change can be
-    /// read.
-    pub fn forget_events(&self, keys: &[EventKey]) {
+    /// read. Gives how many changes there have been with this one.
+    pub fn forget_events(&self, keys: &[EventKey]) -> u64 {
         let mut parsed = self.parsed.lock();
         let mut stored = self.stored.lock();
         let mut facts = self.facts.lock();
-        self.changes.fetch_add(1, Ordering::AcqRel);
+        let changes = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
         for key in keys {
             parsed.pop(key);
             stored.pop(key);
             facts.pop(key);
         }
+        changes
     }
 
     /// A node of a room's state tree.

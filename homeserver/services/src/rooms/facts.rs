@@ -14,7 +14,7 @@ use crate::tables;
 use bytes::Bytes;
 use state_res::ids::{EventKey, UserKey};
 use std::sync::{Arc, OnceLock};
-use storage::key;
+use storage::{Position, key};
 
 /// What is known about an event.
 #[derive(Debug)]
@@ -38,6 +38,28 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Of an event that was made here and is new: nothing can be missing before it, and nothing relates to it yet.
+    /// `transaction` is its row of `EVENT_TRANSACTIONS`.
+    #[must_use]
+    pub fn of_new(event: StoredEvent, standing: Standing, transaction: Option<Bytes>) -> Self {
+        Self {
+            ts: event.origin_server_ts(),
+            event,
+            standing,
+            gap_before: false,
+            related: false,
+            transaction,
+            replaced: OnceLock::new(),
+            common: OnceLock::new(),
+        }
+    }
+
+    /// The same, once the store has announced the event at this position.
+    #[must_use]
+    pub fn announced_at(self, position: Position) -> Self {
+        Self { standing: self.standing.announced_at(position), ..self }
+    }
+
     /// The transaction id under which this device sent the event; `None` if it did not.
     ///
     /// # Errors

@@ -120,6 +120,8 @@ struct Committing {
     deps: Arc<RoomDeps>,
     room: RoomKey,
     stored: Vec<record::StoredEvent>,
+    made: Vec<facts::Facts>,
+    epoch: u64,
     replaced: Vec<EventKey>,
     related: Vec<EventKey>,
     parsed: Vec<Pdu>,
@@ -129,15 +131,20 @@ struct Committing {
 
 impl Committing {
     fn finish(self, outcome: &Outcome) {
-        if let Outcome::Committed(_) = outcome {
+        if let Outcome::Committed(position) = outcome {
             let caches = &self.deps.caches;
+            // Whoever wrote after this may be here first: then what follows is not remembered, as it may be outdated.
+            let mut epoch = self.epoch;
             if !self.replaced.is_empty() || !self.related.is_empty() {
-                caches.forget_events(&self.replaced);
-                caches.forget_events(&self.related);
+                let changed: Vec<EventKey> = self.replaced.iter().chain(&self.related).copied().collect();
+                let changes = caches.forget_events(&changed);
+                epoch += u64::from(changes == epoch + 1);
             }
-            let epoch = caches.changes();
             for stored in &self.stored {
                 caches.put_stored(stored, epoch);
+            }
+            for facts in self.made.into_iter().filter(|facts| !self.related.contains(&facts.event.key())) {
+                caches.put_facts(facts.event.key(), &Arc::new(facts.announced_at(*position)), epoch);
             }
             for pdu in self.parsed.iter().filter(|pdu| !self.replaced.contains(&pdu.key())) {
                 caches.put_parsed(self.room, pdu, epoch);
@@ -370,6 +377,8 @@ impl Rooms {
                 deps: Arc::clone(&self.deps),
                 room,
                 stored: prepared.stored,
+                made: prepared.made,
+                epoch: prepared.epoch,
                 replaced: prepared.replaced,
                 related: prepared.related,
                 parsed: prepared.parsed,

@@ -159,16 +159,10 @@ impl Rooms {
                 return Ok(String::from_utf8_lossy(&known).into_owned());
             }
             let event_id = work(writer)?;
-            let event = EventKey::of(&event_id);
+            writer.sent_by(EventKey::of(&event_id), UserKey::of(sender), transaction.device_id, transaction.id);
             let batch = writer.batch();
             batch.require_absent(tables::TRANSACTIONS, &row);
             batch.put(tables::TRANSACTIONS, &row, event_id.as_bytes());
-            let owner = key::Writer::new()
-                .id16(UserKey::of(sender).as_bytes())
-                .str(transaction.device_id)
-                .str(transaction.id)
-                .finish();
-            batch.put(tables::EVENT_TRANSACTIONS, event.as_bytes(), &owner);
             Ok(event_id)
         })
         .await

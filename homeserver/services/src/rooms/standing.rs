@@ -99,6 +99,12 @@ impl Standing {
         Self { flags, before, after, depth, position: 0, ordinal, history }
     }
 
+    /// The standing of an accepted event as it is once the store has announced it at this position.
+    #[must_use]
+    pub fn announced_at(self, position: Position) -> Self {
+        Self { position, history: Some(HistoryKey::live(position, self.ordinal)), ..self }
+    }
+
     /// Whether the event has no place in the graph here.
     #[must_use]
     pub fn is_outlier(&self) -> bool {

@@ -57,8 +57,18 @@ pub struct RoomWriter<'a> {
     users: Vec<UserKey>,
     /// Events of ours that the room's policy server has signed.
     signed: &'a [Unsigned],
+    /// Events made here, whose standing lacks nothing but the position.
+    made: Vec<Made>,
     /// The first event of ours about which it has yet to be asked: with one, nothing of this writer is to be committed.
     pub(super) unsigned: Option<Unsigned>,
+}
+
+/// An event that was made here.
+struct Made {
+    event: EventKey,
+    standing: Standing,
+    /// Its row of `EVENT_TRANSACTIONS`.
+    transaction: Option<Bytes>,
 }
 
 /// An event that this writer placed.
@@ -96,6 +106,7 @@ impl<'a> RoomWriter<'a> {
             related: Vec::new(),
             users: Vec::new(),
             signed,
+            made: Vec::new(),
             unsigned: None,
         }
     }
@@ -115,6 +126,15 @@ impl<'a> RoomWriter<'a> {
     /// The batch, for rows that belong to the same unit of work (a transaction id, an alias).
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
+    }
+
+    /// Notes under which transaction id a device sent an event, which this writer has made.
+    pub fn sent_by(&mut self, event: EventKey, user: UserKey, device_id: &str, transaction_id: &str) {
+        let row = key::Writer::new().id16(user.as_bytes()).str(device_id).str(transaction_id).finish();
+        self.batch.put(tables::EVENT_TRANSACTIONS, event.as_bytes(), &row);
+        if let Some(made) = self.made.iter_mut().find(|made| made.event == event) {
+            made.transaction = Some(row.into());
+        }
     }
 
     /// The event at (type, state key) in the current state.
@@ -168,7 +188,14 @@ impl<'a> RoomWriter<'a> {
     /// Adds an event to the room's graph: `before` is the state before it. The caller has authorised it; `fate` says how that
     /// went. Accepted events become extremities and are announced.
     pub fn place(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool) -> Result<()> {
-        self.place_at_end(pdu, before, fate, ours, true)
+        self.place_at_end(pdu, before, fate, ours, true).map(|_| ())
+    }
+
+    /// Adds an event that was made here, on what was newest.
+    fn place_made(&mut self, pdu: &Pdu, before: Root) -> Result<()> {
+        let standing = self.place_at_end(pdu.clone(), before, Fate::Accepted, true, true)?;
+        self.made.push(Made { event: pdu.key(), standing, transaction: None });
+        Ok(())
     }
 
     /// Gives its place to an event that was soft-failed for want of the policy server's signature, now that it has it: it is announced as if
@@ -177,7 +204,7 @@ impl<'a> RoomWriter<'a> {
         let leads = !self.is_followed(&pdu)?;
         // What is remembered of it says that nobody may see it.
         self.related.push(pdu.key());
-        self.place_at_end(pdu, before, Fate::Accepted, false, leads)
+        self.place_at_end(pdu, before, Fate::Accepted, false, leads).map(|_| ())
     }
 
     /// Whether an extremity follows an event. `false` also where this takes too long to find out: then it may become one that it need not be.
@@ -201,7 +228,7 @@ impl<'a> RoomWriter<'a> {
     }
 
     /// `leads` says whether it becomes an extremity, if it is accepted.
-    fn place_at_end(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool, leads: bool) -> Result<()> {
+    fn place_at_end(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool, leads: bool) -> Result<Standing> {
         self.know(&pdu, fate == Fate::Rejected)?;
         if ours && fate == Fate::Accepted {
             self.tell_target(&pdu, before)?;
@@ -217,11 +244,12 @@ impl<'a> RoomWriter<'a> {
             self.head.root = self.resolve(&roots)?;
         }
         self.roots.extend([before, after]);
-        self.write_event(&pdu, before, after, fate)?;
+        let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None);
+        self.write_event(&pdu, &standing)?;
         self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours, old: false });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
         self.ordinal = self.ordinal.saturating_add(1);
-        Ok(())
+        Ok(standing)
     }
 
     /// Where `pdu` ends somebody else's invite or knock, their server has to hear of it, though it need not be in the room.
@@ -280,10 +308,9 @@ impl<'a> RoomWriter<'a> {
         Ok(())
     }
 
-    fn write_event(&mut self, pdu: &Pdu, before: Root, after: Root, fate: Fate) -> Result<()> {
+    fn write_event(&mut self, pdu: &Pdu, standing: &Standing) -> Result<()> {
         let room = self.reader.room;
         let event = pdu.key();
-        let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None);
         put_with_position(
             &mut self.batch,
             tables::STANDING,
@@ -291,7 +318,7 @@ impl<'a> RoomWriter<'a> {
             standing.encode(),
             Some(POSITION_OFFSET),
         );
-        if fate == Fate::Accepted {
+        if standing.is_accepted() {
             let mut value = event.as_bytes().to_vec();
             value.push(u8::from(pdu.state_key().is_some()));
             let slot = key::Writer::new().id16(room.as_bytes()).position_slot().u16(self.ordinal);

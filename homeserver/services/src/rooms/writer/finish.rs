@@ -1,7 +1,8 @@
 //! The batch that a writer's work comes to: events' bytes, the rows that follow from the current state, what waits for other servers, the head.
 
-use super::{RoomWriter, put_with_position};
+use super::{Made, RoomWriter, put_with_position};
 use crate::error::Result;
+use crate::rooms::facts::Facts;
 use crate::rooms::head::Head;
 use crate::rooms::policy;
 use crate::rooms::reader::{Member, Membership, encode_member, room_key};
@@ -30,6 +31,10 @@ pub struct Prepared {
     pub destinations: BTreeSet<String>,
     /// Events to be remembered in caches once committed.
     pub stored: Vec<StoredEvent>,
+    /// What is known of those that were made here, but for the position.
+    pub made: Vec<Facts>,
+    /// What [`Caches::changes`](crate::rooms::caches::Caches::changes) said before any of this could be read.
+    pub epoch: u64,
     /// Events whose bytes were replaced.
     pub replaced: Vec<EventKey>,
     /// Events to which a new one relates.
@@ -64,6 +69,12 @@ impl RoomWriter<'_> {
         destinations.remove(&self.deps.server_name);
 
         let (stored, replaced) = self.write_bytes()?;
+        let mut made = Vec::with_capacity(self.made.len());
+        for Made { event, standing, transaction } in std::mem::take(&mut self.made) {
+            if let Some(event) = stored.iter().find(|stored| stored.key() == event) {
+                made.push(Facts::of_new(event.clone(), standing, transaction));
+            }
+        }
         let ours: Vec<(EventKey, u16, String)> = self
             .events
             .iter()
@@ -111,6 +122,8 @@ impl RoomWriter<'_> {
             waits: self.waits || changed_root || !replaced.is_empty() || self.head_before.is_none(),
             destinations,
             stored,
+            made,
+            epoch: self.reader.epoch,
             replaced,
             related: self.related,
             parsed: self.events.into_iter().map(|placed| placed.pdu).filter(Pdu::is_state).collect(),

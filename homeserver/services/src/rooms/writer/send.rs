@@ -4,7 +4,6 @@ use super::RoomWriter;
 use crate::error::{Error, Result};
 use crate::rooms::head::MAX_PREV_EVENTS;
 use crate::rooms::policy::{PolicyServer, Unsigned};
-use crate::rooms::standing::Fate;
 use serde_json::{Map, Value};
 use state_res::auth;
 use state_res::build::{self, EventFields};
@@ -143,7 +142,7 @@ impl RoomWriter<'_> {
             return Err(Error::contended());
         }
         let before = self.state_at_extremities()?;
-        self.place(pdu.clone(), before, Fate::Accepted, true)?;
+        self.place_made(&pdu, before)?;
         Ok(pdu)
     }
 
@@ -171,7 +170,7 @@ impl RoomWriter<'_> {
             let state = self.auth_state(self.head.root, kind, sender, pdu.state_key(), content)?;
             auth::check(pdu, &state).map_err(refused)?;
         }
-        self.place(pdu.clone(), before, Fate::Accepted, true)?;
+        self.place_made(pdu, before)?;
         Ok(Some(pdu.clone()))
     }
 
