@@ -494,6 +494,8 @@ fn purging_gives_space_back() {
             }
             needed
         };
+        let oldest = bench.made.lock()[before.len()].0;
+        assert!(!services::rooms::timeline::has_gap_before(&reader, oldest).unwrap());
         // As long as somebody reads the past, it takes its space.
         drop(reader);
         let purged = bench.rooms.purge_history(ROOM, cut).await.unwrap();
@@ -502,6 +504,8 @@ fn purging_gives_space_back() {
         bench.check();
         bench.check_swept().await;
 
+        // Also for who had looked before.
+        assert!(services::rooms::timeline::has_gap_before(&bench.rooms.reader(room), oldest).unwrap());
         let fresh = rooms(store.clone(), world.clone());
         let reader = fresh.reader(room);
         for event in before {
@@ -522,5 +526,30 @@ fn purging_gives_space_back() {
         assert!(again.events > 40, "{again:?}");
         bench.check();
         bench.check_swept().await;
+    });
+}
+
+/// What other servers gave back of a past that was let go lies behind what was sent before it came. That it is old says nothing of those.
+#[test]
+fn an_old_event_of_ours_behind_newer_ones_lets_none_of_them_go() {
+    runtime().block_on(async {
+        let world = world();
+        let store = Store::open_memory(&tables::SCHEMA, world.clone(), storage::Faults::none());
+        let bench = Bench::new(world, store).await;
+        let made: Vec<(EventKey, String)> = bench.made.lock().clone();
+        let fetched_again = |writer: &mut RoomWriter<'_>| {
+            let [(left, id), (right, _)] = [&made[made.len() - 3], &made[made.len() - 2]];
+            let [left, right] = [left, right].map(|event| writer.reader.standing(*event).unwrap().unwrap());
+            let place = HistoryKey::between(left.history.as_ref(), right.history.as_ref().unwrap(), 1).remove(0);
+            let (mut fields, _) = writer.fields(&NewEvent::message(ALICE, "m.room.message", bench.content()))?;
+            (fields.prev_events, fields.origin_server_ts) = (vec![id.clone()], 1);
+            let pdu = build::build(RoomVersion::V11, fields, SERVER, &scaffold::key()).unwrap();
+            writer.place_old(pdu, left.after, Fate::Accepted, place)
+        };
+        bench.rooms.write(ROOM, fetched_again).await.unwrap();
+        let purged = bench.rooms.purge_history(ROOM, 1000).await.unwrap();
+        assert_eq!((purged.events, purged.outliers), (0, 0));
+        let reader = bench.rooms.reader(RoomKey::of(ROOM));
+        assert!(made.iter().all(|(event, _)| !reader.standing(*event).unwrap().unwrap().is_outlier()));
     });
 }

@@ -175,9 +175,9 @@ impl Peers {
     pub fn event(&self, user_id: &str, device_id: &str, room_id: &str, event_id: &str) -> Result<String> {
         let missing = || Error::not_found(format!("There is no event {event_id} in {room_id}, or you may not see it."));
         let reader = self.rooms.reader(RoomKey::of(room_id));
-        reader.head()?.ok_or_else(missing)?;
+        let head = reader.head()?.ok_or_else(missing)?;
         let viewer = Viewer::new(&reader, user_id)?;
-        let (event, _) = timeline::visible_event(&reader, &viewer, event_id)?;
+        let event = timeline::readable_event(&reader, &viewer, &head, event_id)?;
         self.view(&reader, &viewer, user_id, device_id, room_id).json(&event)
     }
 

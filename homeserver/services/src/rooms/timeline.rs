@@ -1,6 +1,7 @@
 //! Looking back and forth in a room's history, single events and their surroundings.
 
 use super::filter::EventFilter;
+use super::head::Head;
 use super::history::HistoryKey;
 use super::reader::{RoomReader, room_key};
 use super::record::StoredEvent;
@@ -214,7 +215,7 @@ pub fn has_gap_before(reader: &RoomReader, event: EventKey) -> Result<bool> {
 /// An event that `viewer` may see.
 ///
 /// # Errors
-/// 404 `M_NOT_FOUND` for one that is not in the room, or hidden.
+/// 404 `M_NOT_FOUND` for one that has no place in the room's history here, or is hidden.
 pub fn visible_event(reader: &RoomReader, viewer: &Viewer<'_>, event_id: &str) -> Result<(StoredEvent, HistoryKey)> {
     let missing = || Error::not_found(format!("There is no event {event_id} in this room, or you may not see it."));
     let key = EventKey::of(event_id);
@@ -225,4 +226,24 @@ pub fn visible_event(reader: &RoomReader, viewer: &Viewer<'_>, event_id: &str) -
         return Err(missing());
     }
     Ok((event, history))
+}
+
+/// An event of the room that the viewer may see: one of [`visible_event`], or, for who is in the room, one of its current state, which
+/// may have no place in what is here of its history (after joining through another server, or a purge).
+///
+/// # Errors
+/// 404 `M_NOT_FOUND`.
+pub fn readable_event(reader: &RoomReader, viewer: &Viewer<'_>, head: &Head, event_id: &str) -> Result<StoredEvent> {
+    let hidden = match visible_event(reader, viewer, event_id) {
+        Ok((event, _)) => return Ok(event),
+        Err(hidden) => hidden,
+    };
+    if viewer.is_joined()
+        && let Some(event) = reader.stored(EventKey::of(event_id))?
+        && let Some(state_key) = event.state_key()
+        && reader.state_event_key(head.root, &event.event_type(), &state_key)? == Some(event.key())
+    {
+        return Ok(event);
+    }
+    Err(hidden)
 }

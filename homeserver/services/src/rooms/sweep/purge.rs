@@ -65,7 +65,8 @@ impl Cut {
 /// The cut that lets go what was sent before `before` (milliseconds) and keeps the room's newest events; nothing where all are newer.
 ///
 /// Timestamps are what other servers say. History is followed up to the first event that is new by its own word, and further
-/// where one of our own users' events shows that what came before it is older still.
+/// where one of our own users' events shows that what came before it is older still: one that was announced here when it was sent.
+/// (What was fetched again from other servers lies where they say it belongs, which may be behind what is newer.)
 pub(super) fn find_cut(snapshot: &Snapshot, room: RoomKey, before: i64, server_name: &str) -> Result<Option<Cut>> {
     let head = snapshot
         .get(tables::HEAD, room.as_bytes())?
@@ -93,9 +94,10 @@ pub(super) fn find_cut(snapshot: &Snapshot, room: RoomKey, before: i64, server_n
     let mut cut = None;
     for row in snapshot.scan_rev(tables::HISTORY, places()) {
         let (row, value) = row?;
-        let event = event(&value)?;
-        if event.origin_server_ts() < before && server_of(&event.sender()) == Some(server_name) {
-            let mut after = place(&row).as_bytes().to_vec();
+        let (place, event) = (place(&row), event(&value)?);
+        let was_announced = place.as_bytes().len() == LIVE_KEY;
+        if was_announced && event.origin_server_ts() < before && server_of(&event.sender()) == Some(server_name) {
+            let mut after = place.as_bytes().to_vec();
             after.push(0);
             cut = Some(HistoryKey::from_bytes(&after));
             break;
@@ -194,6 +196,7 @@ impl Sweeper<'_> {
             batch.put(tables::GAPS, &room_key(self.room, event.as_bytes()), b"");
         })
         .await?;
+        self.deps.caches.forget_events(&gaps);
         let (mut deleted, mut kept) = (0, 0);
         while !events.is_empty() {
             self.note(Stage::Events, deleted + kept, Some(deleted + kept + events.len() as u64));

@@ -36,8 +36,7 @@ impl Rooms {
     ///
     /// # Errors
     /// A failing store.
-    pub async fn give_space_back(&self, room_id: &str) -> Result<()> {
-        let room = RoomKey::of(room_id);
+    pub async fn give_space_back(&self, room: RoomKey) -> Result<()> {
         // For the sake of who asks how far it is; that something else goes on in the room does no harm.
         let _alone = Alone::new(&self.deps, room).ok();
         for (nth, (table, by_room)) in (0..).zip(BULK) {
