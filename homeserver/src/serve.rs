@@ -129,13 +129,7 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
         if let Err(error) = unfinished.finish_account_work().await {
             tracing::warn!(%error, "what earlier changes of accounts left to do could not be finished");
         }
-        let finished = async {
-            for room in unfinished.rooms.resume_sweeps().await? {
-                unfinished.rooms.give_space_back(room).await?;
-            }
-            services::Result::Ok(())
-        };
-        if let Err(error) = finished.await {
+        if let Err(error) = unfinished.rooms.resume_sweeps().await {
             tracing::warn!(%error, "a sweep of a room's old states could not be finished");
         }
     });

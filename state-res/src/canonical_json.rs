@@ -8,6 +8,8 @@ mod document;
 mod scan;
 mod write;
 
+use serde_json::{Map, Value};
+
 pub(crate) use document::Document;
 pub(crate) use scan::{Elements, Member, Members, decode_string, is_array, is_object, is_string, value_at};
 pub use write::{to_vec, write_object, write_string, write_value};
@@ -79,6 +81,15 @@ impl CanonicalError {
     pub const fn is_syntax(&self) -> bool {
         matches!(self, Self::NotUtf8 { .. } | Self::Syntax { .. })
     }
+}
+
+/// Reads a JSON object of any numbers: one that no double can hold, which events of room versions 1 to 5 may have, appears as the
+/// nearest double.
+///
+/// # Errors
+/// The text is not JSON. (Of other JSON than an object the result is empty.)
+pub fn read_object(json: &[u8]) -> Result<Map<String, Value>, CanonicalError> {
+    Ok(Document::parse(json)?.object(Document::ROOT))
 }
 
 /// The canonical form of JSON text.

@@ -24,8 +24,10 @@ impl Client {
         let path = Path::new("/_matrix/federation/v1/send").segment(txn_id);
         let request = Request::put(path, body).timeout(TRANSACTION_TIMEOUT).limit(MAX_ANSWER);
         let answer = self.request(destination, request).await?;
+        // Who says 200 and anything else than an object is no homeserver: a proxy with its page of the day, say.
+        let account: serde_json::Map<String, serde_json::Value> = answer.json()?;
         // The transaction has been taken; an odd account of how each PDU fared does not change that.
-        Ok(answer.json().unwrap_or_default())
+        Ok(serde_json::from_value(account.into()).unwrap_or_default())
     }
 
     /// `GET /version`: what a server runs. Not signed.

@@ -6,6 +6,7 @@ use lru::LruCache;
 use net::World;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A rate: `burst` at once, then one more every `refill`.
@@ -75,6 +76,18 @@ impl Configured {
 impl Limit {
     fn of(what: &'static str, Rate { burst, per_minute }: Rate) -> Self {
         Self { what, burst, refill: Duration::from_secs(60) / per_minute.max(1) }
+    }
+}
+
+/// What counts as one address: of IPv6 a network of 64 bits, which is what a single customer gets at least.
+#[must_use]
+pub fn of_address(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> 64 << 64;
+            format!("{}/64", std::net::Ipv6Addr::from_bits(network))
+        }
     }
 }
 
@@ -169,6 +182,15 @@ mod tests {
         let simulation = net::simulated::Simulation::new(1);
         let world = simulation.host("server").world();
         (simulation, Limits::new(world, enabled, &Rates::default()))
+    }
+
+    #[test]
+    fn an_address_is_what_one_customer_has() {
+        let of = |text: &str| of_address(text.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::3"), of("2001:db8:1:2:ffff::4"));
+        assert_ne!(of("2001:db8:1:2::3"), of("2001:db8:1:3::3"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
     }
 
     #[test]

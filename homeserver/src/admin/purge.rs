@@ -4,7 +4,6 @@ use super::protocol::Answer;
 use net::World;
 use services::rooms::sweep::{Progress, Stage};
 use services::{Result, Services};
-use state_res::ids::RoomKey;
 use std::future::Future;
 use std::time::Duration;
 
@@ -95,7 +94,7 @@ fn sentence(progress: Option<Progress>) -> String {
 
 /// Gives the space of what was deleted back; says how much, where events and states took `before` bytes.
 async fn space(services: &Services, room: &str, before: u64) -> Result<String> {
-    services.rooms.give_space_back(RoomKey::of(room)).await?;
+    services.rooms.give_space_back(room).await?;
     let after = services.rooms.disk_bytes().await?;
     Ok(match before.checked_sub(after) {
         Some(freed) if freed > 0 => {

@@ -419,13 +419,27 @@ fn is_http_url(text: &str) -> bool {
 }
 
 fn is_log_level(text: &str) -> bool {
-    !text.trim().is_empty() && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
+    // A word alone may also be a module to log everything of; whoever means that can say so, and a misspelt level is far more likely.
+    let is_clear = |directive: &str| {
+        directive.contains(['=', '[']) || directive.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+    };
+    text.split(',').map(str::trim).all(is_clear) && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn log_levels_are_levels_or_say_of_what() {
+        for right in ["info", "WARN", "off", "info,federation=debug", "services=trace, warn", "[sync]=debug"] {
+            assert!(is_log_level(right), "{right}");
+        }
+        for wrong in ["", "loud", "inof", "info,", "info,federation", "services=loud"] {
+            assert!(!is_log_level(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn server_names_follow_the_grammar() {

@@ -97,7 +97,7 @@ impl Accounts {
             refresh_token: request.refresh_token,
         };
         device.check()?;
-        self.limits.take(&limits::LOGIN_BY_ADDRESS, &address.to_string())?;
+        self.limits.take(&limits::LOGIN_BY_ADDRESS, &limits::of_address(address))?;
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let account = match self.check_password(&user_id, password).await? {
                 PasswordOwner::Proved(account) => account,

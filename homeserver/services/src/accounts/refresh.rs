@@ -32,7 +32,7 @@ impl Accounts {
     ///
     /// 401 `M_UNKNOWN_TOKEN`, 429.
     pub async fn refresh(&self, token: &str, address: IpAddr) -> Result<Refreshed> {
-        self.limits.take(&limits::REFRESH_BY_ADDRESS, &address.to_string())?;
+        self.limits.take(&limits::REFRESH_BY_ADDRESS, &limits::of_address(address))?;
         let hash = TokenHash::of(token);
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let snapshot = self.store.snapshot();

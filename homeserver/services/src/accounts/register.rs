@@ -84,7 +84,7 @@ impl Accounts {
         }
         let challenge = Challenge { operation: "register", user_id: None, flows };
         self.interactive_auth(challenge, request.auth.as_ref(), address).await?;
-        self.limits.take(&self.limits.configured.registrations, &address.to_string())?;
+        self.limits.take(&self.limits.configured.registrations, &limits::of_address(address))?;
         let account = NewAccount {
             user_id: &user_id,
             password: request.password.as_deref(),
@@ -117,7 +117,7 @@ impl Accounts {
         if self.config.registration.mode == RegistrationMode::Closed {
             return Err(Error::forbidden("Registration is closed on this server."));
         }
-        self.limits.take(&limits::GUESS_BY_ADDRESS, &address.to_string())?;
+        self.limits.take(&limits::GUESS_BY_ADDRESS, &limits::of_address(address))?;
         self.check_free(username).map(drop)
     }
 
@@ -131,7 +131,7 @@ impl Accounts {
             RegistrationMode::Closed => Err(Error::forbidden("Registration is closed on this server.")),
             RegistrationMode::Open => Ok(false),
             RegistrationMode::Token => {
-                self.limits.take(&limits::GUESS_BY_ADDRESS, &address.to_string())?;
+                self.limits.take(&limits::GUESS_BY_ADDRESS, &limits::of_address(address))?;
                 Ok(self.is_registration_token(token))
             }
         }

@@ -53,7 +53,7 @@ impl Accounts {
     /// 400 `M_UNKNOWN` if there is no shared secret; 429.
     pub fn shared_secret_nonce(&self, address: IpAddr) -> Result<String> {
         self.shared_secret()?;
-        self.limits.take(&limits::GUESS_BY_ADDRESS, &address.to_string())?;
+        self.limits.take(&limits::GUESS_BY_ADDRESS, &limits::of_address(address))?;
         let nonce = tokens::new_session_id(&self.world);
         let mut nonces = self.nonces.0.lock();
         nonces.put(nonce.clone(), self.world.now());

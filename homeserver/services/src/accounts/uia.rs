@@ -138,7 +138,7 @@ impl Accounts {
         let proved = match stage {
             DUMMY => None,
             REGISTRATION_TOKEN => {
-                self.limits.take(&limits::GUESS_BY_ADDRESS, &address.to_string())?;
+                self.limits.take(&limits::GUESS_BY_ADDRESS, &limits::of_address(address))?;
                 let token = auth.token.as_deref().unwrap_or_default();
                 if !self.is_registration_token(token) {
                     return Err(Error::forbidden("`auth.token` is not a valid registration token."));

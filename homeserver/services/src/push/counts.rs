@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::rooms::announced::Announced;
 use crate::rooms::head::Head;
 use crate::rooms::memberships::{self, UserRoom};
+use crate::rooms::record::read_object;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader, user_topic};
 use crate::sync::{Unread, UnreadCounts};
@@ -313,7 +314,11 @@ impl Push {
         let flattened = match known {
             Some(flattened) => flattened,
             None => {
-                let json = event.client_event(Some(context.room_id.as_str()), None);
+                let mut json = event.client_event(Some(context.room_id.as_str()), None);
+                if event.version().is_none_or(|version| !version.rules().strict_canonical_json) {
+                    // The library panics at numbers that no double can hold.
+                    json = Value::Object(read_object(&json)?).to_string();
+                }
                 let raw = RawValue::from_string(json).map_err(crate::error::Error::internal)?;
                 let flattened = Arc::new(FlattenedJson::from_raw(&Raw::<Value>::from_json(raw)));
                 self.flattened.lock().put(event.key(), Arc::clone(&flattened));

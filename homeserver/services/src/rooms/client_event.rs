@@ -2,11 +2,12 @@
 
 use super::facts::Facts;
 use super::reader::RoomReader;
-use super::record::{StoredEvent, write_integer, write_json_string};
+use super::record::{StoredEvent, read_object, write_integer, write_json_string};
 use super::standing::Standing;
 use super::visibility::Viewer;
 use crate::accounts::filters::EventFormat;
 use crate::error::{Error, Result};
+use serde_json::Value;
 use state_res::ids::{EventKey, UserKey};
 use std::borrow::Cow;
 
@@ -53,7 +54,7 @@ impl ClientView<'_> {
             }
         }
         if !self.form.fields.is_empty() {
-            let whole = serde_json::from_slice(&out[start..]).map_err(Error::internal)?;
+            let whole = Value::Object(read_object(std::str::from_utf8(&out[start..]).map_err(Error::internal)?)?);
             out.truncate(start);
             serde_json::to_writer(out, &super::fields::project(&whole, self.form.fields)).map_err(Error::internal)?;
         }

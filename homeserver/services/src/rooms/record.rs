@@ -1,6 +1,8 @@
 //! The stored form of an event: its canonical bytes once, with an offset table from which what clients get is cut.
 
+use crate::error::{Error, Result};
 use bytes::Bytes;
+use state_res::canonical_json;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
@@ -209,7 +211,7 @@ impl StoredEvent {
     /// The `content` parsed.
     #[must_use]
     pub fn content(&self) -> serde_json::Map<String, serde_json::Value> {
-        serde_json::from_str(self.content_json()).unwrap_or_default()
+        read_object(self.content_json()).unwrap_or_default()
     }
 
     /// Writes the event as clients see it ("ClientEvent"; without `room_id` in `/sync`): slices of the PDU, the event id, and
@@ -291,6 +293,16 @@ pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
     } else if let Ok(quoted) = serde_json::to_vec(text) {
         out.extend_from_slice(&quoted);
     }
+}
+
+/// Reads an object of an event, whose numbers may be such as no double can hold (room versions 1 to 5): these appear as the nearest.
+///
+/// # Errors
+/// It is no JSON object.
+pub fn read_object(json: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(json)
+        .or_else(|_| canonical_json::read_object(json.as_bytes()))
+        .map_err(|error| Error::internal(format!("a stored event is no JSON object: {error}")))
 }
 
 /// Appends a number.

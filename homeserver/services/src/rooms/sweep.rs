@@ -157,7 +157,11 @@ impl Rooms {
                 Phase::Removing => self.finish_removal(*room, STEP).await.map(drop),
                 _ => self.sweep_room(*room, STEP, None).await.map(drop),
             };
-            failed = failed.or(finished.err());
+            let given_back = match finished {
+                Ok(()) => self.give_space_of(*room).await,
+                Err(error) => Err(error),
+            };
+            failed = failed.or(given_back.err());
         }
         match failed {
             None => Ok(rooms.into_iter().map(|(room, _)| room).collect()),

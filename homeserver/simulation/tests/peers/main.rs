@@ -5,6 +5,7 @@ mod bounds;
 mod device_lists;
 mod invites;
 mod joins;
+mod numbers;
 mod outbox;
 mod policy;
 mod receipt;

@@ -36,7 +36,11 @@ impl Rooms {
     ///
     /// # Errors
     /// A failing store.
-    pub async fn give_space_back(&self, room: RoomKey) -> Result<()> {
+    pub async fn give_space_back(&self, room_id: &str) -> Result<()> {
+        self.give_space_of(RoomKey::of(room_id)).await
+    }
+
+    pub(super) async fn give_space_of(&self, room: RoomKey) -> Result<()> {
         // For the sake of who asks how far it is; that something else goes on in the room does no harm.
         let _alone = Alone::new(&self.deps, room).ok();
         for (nth, (table, by_room)) in (0..).zip(BULK) {
