@@ -15,6 +15,7 @@ use state_res::ids::{RoomKey, UserKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::{countersign, merge_signatures};
+use std::collections::BTreeMap;
 
 /// Most events of `invite_room_state` kept.
 const MAX_STRIPPED: usize = 50;
@@ -151,12 +152,12 @@ impl Peers {
             self.shared(origin, &request.room_id)?;
         }
         check_room_state(version, &request)?;
+        let shown = self.signed_room_state(version, origin, &request).await?;
         let deps = self.rooms.deps();
         let signed = countersign(&invite, &deps.server_name, &deps.signing_key()).map_err(Error::internal)?;
         // A room that we are in sends the invite to us as well; it changes the room's state then.
         if !self.rooms.is_resident(&request.room_id)? {
-            let mut stripped: Vec<Value> =
-                request.invite_room_state.iter().take(MAX_STRIPPED).filter_map(strip).collect();
+            let mut stripped: Vec<Value> = shown.iter().take(MAX_STRIPPED).filter_map(strip).collect();
             stripped.push(json!({
                 "type": "m.room.member",
                 "state_key": target,
@@ -170,6 +171,38 @@ impl Peers {
             self.write_membership(&target, &request.room_id, Membership::Invite, stripped).await?;
         }
         Ok(RawJson::from_known(signed.canonical().to_vec()))
+    }
+
+    /// What an invite shows of its room: from room version 12 on, what is signed as it has to be. Of what other servers than the inviter's are to
+    /// have signed, the rest is left out, as their keys may not be there to be had.
+    async fn signed_room_state(
+        &self,
+        version: RoomVersion,
+        origin: &str,
+        request: &InviteRequest,
+    ) -> Result<Vec<RawJson>> {
+        if !version.rules().create_event_is_room_id {
+            return Ok(request.invite_room_state.clone());
+        }
+        let checked = self.check_all(version, &request.room_id, request.invite_room_state.clone()).await;
+        let signed: BTreeMap<String, RawJson> = checked
+            .into_iter()
+            .map(|event| event.into_event())
+            .map(|event| (event.event_id().to_owned(), RawJson::from_known(event.canonical().to_vec())))
+            .collect();
+        let mut shown = Vec::with_capacity(signed.len());
+        for (index, event) in request.invite_room_state.iter().enumerate() {
+            let Ok(event) = state_res::pdu::Pdu::parse(version, event.as_bytes()) else { continue };
+            match signed.get(event.event_id()) {
+                Some(event) => shown.push(event.clone()),
+                None if event.sender_server() == origin => {
+                    let because = format!("The signatures of invite_room_state[{index}] do not hold.");
+                    return Err(Error::invalid_param(because));
+                }
+                None => tracing::info!(event = event.event_id(), origin, "left out of an invite: nobody has signed it"),
+            }
+        }
+        Ok(shown)
     }
 
     /// Takes an event of a room that we are not in, if it ends the invite or the knock of a user of ours: the user was kicked or banned.

@@ -1,6 +1,6 @@
 //! Invites across servers, and their end: withdrawn by someone in the room, or turned down, whoever is still there.
 
-use crate::scene::Scene;
+use crate::scene::{BOB, Scene};
 use federation::{RawJson, types::InviteRequest};
 use http::Method;
 use serde_json::{Value, json};
@@ -135,6 +135,59 @@ fn an_invite_can_be_turned_down_when_the_inviters_server_is_gone() {
             scene.call(Method::POST, &format!("/rooms/{}/leave", room.id), json!({})).await.unwrap();
             assert!(network.elapsed() - before < Duration::from_secs(60));
             assert!(rooms(scene.server(), &scene.alice, "invite").await.is_empty());
+        })
+        .unwrap();
+}
+
+/// From room version 12 on: what an invite shows of its room is what those have signed who sent it.
+#[test]
+fn nobody_is_shown_what_others_are_made_to_say_of_a_room() {
+    let network = Network::new(25, 2);
+    network
+        .run(async {
+            let scene = Scene::begin(&network, "12").await;
+            let mut room = scene.room().await;
+            let other = network.server(1);
+            let eve = other.register("eve").await.unwrap();
+            let content = json!({ "membership": "invite" });
+            let invite = scene.peer.event(&mut room, BOB, "m.room.member", Some(&eve.id), content);
+            let create = scene.peer.shown(room.state[&("m.room.create".to_owned(), String::new())].as_str()).unwrap();
+            let named = |sender: &str| {
+                scene.peer.draft(&room, sender, "m.room.name", Some(""), json!({ "name": format!("by {sender}") }))
+            };
+            let unsigned = |mut event: PeerEvent| {
+                event.json["signatures"] = json!({});
+                event.json
+            };
+            let own = scene.peer.sign(room.version, named(BOB));
+            // Alice belongs to another server, for which the peer cannot sign.
+            let forged = scene.peer.sign(room.version, named(&scene.alice.id));
+            let ask = async |shown: Vec<&serde_json::Map<String, Value>>| {
+                let raw = |event: &serde_json::Map<String, Value>| {
+                    RawJson::from_known(Value::Object(event.clone()).to_string())
+                };
+                let request = InviteRequest {
+                    room_id: room.id.clone(),
+                    event_id: invite.id.clone(),
+                    room_version: "12".to_owned(),
+                    event: raw(&invite.json),
+                    invite_room_state: shown.into_iter().map(raw).collect(),
+                };
+                scene.peer.client().invite(other.name(), &request).await
+            };
+            let refused = ask(vec![&create, &unsigned(own.clone())]).await.unwrap_err().to_string();
+            assert!(refused.contains("M_INVALID_PARAM"), "{refused}");
+            assert!(rooms(other, &eve, "invite").await.is_empty());
+            ask(vec![&create, &forged.json, &own.json]).await.unwrap();
+            let sync = other.call(Method::GET, "/sync", &eve.token, &Value::Null).await.unwrap();
+            let shown = sync["rooms"]["invite"][&room.id]["invite_state"]["events"].as_array().unwrap();
+            let names: Vec<&Value> = shown
+                .iter()
+                .filter(|event| event["type"] == "m.room.name")
+                .map(|event| &event["content"]["name"])
+                .collect();
+            assert_eq!(names, [&json!(format!("by {BOB}"))], "{sync}");
+            assert!(shown.iter().any(|event| event["type"] == "m.room.create"), "{sync}");
         })
         .unwrap();
 }
