@@ -421,7 +421,8 @@ fn is_http_url(text: &str) -> bool {
 fn is_log_level(text: &str) -> bool {
     // A word alone may also be a module to log everything of; whoever means that can say so, and a misspelt level is far more likely.
     let is_clear = |directive: &str| {
-        directive.contains(['=', '[']) || directive.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
+        directive.contains(['=', '['])
+            || !directive.is_empty() && directive.parse::<tracing_subscriber::filter::LevelFilter>().is_ok()
     };
     text.split(',').map(str::trim).all(is_clear) && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
 }
