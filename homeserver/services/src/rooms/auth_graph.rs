@@ -123,7 +123,14 @@ fn page(
         let next =
             rows.next_with(|row, place| row.strip_prefix(&prefix[..]).map(|citing| decode_citing(citing, place)));
         match next.transpose()?.flatten() {
-            Some(citing) => found.push(citing.ok_or_else(|| damaged("CITED_BY"))?),
+            Some(citing) => {
+                let (event, place) = citing.ok_or_else(|| damaged("CITED_BY"))?;
+                let place = match place {
+                    Some(place) => Some(place),
+                    None => row(reader, event)?.and_then(|links| links.place),
+                };
+                found.push(Citing { event, place: place.ok_or_else(|| damaged("CITED_BY"))? });
+            }
             None => break,
         }
     }
@@ -169,12 +176,13 @@ fn encode(links: &Links) -> Vec<u8> {
     row
 }
 
-/// The end of a row's key in `CITED_BY`, and its value.
-fn decode_citing(citing: &[u8], place: &[u8]) -> Option<Citing> {
-    Some(Citing {
-        event: EventKey::from_bytes(citing.try_into().ok()?),
-        place: StateKeyId::from_bytes(place.try_into().ok()?),
-    })
+/// The end of a row's key in `CITED_BY`, and its value, which was empty before it said the place.
+fn decode_citing(citing: &[u8], place: &[u8]) -> Option<(EventKey, Option<StateKeyId>)> {
+    let event = EventKey::from_bytes(citing.try_into().ok()?);
+    if place.is_empty() {
+        return Some((event, None));
+    }
+    Some((event, Some(StateKeyId::from_bytes(place.try_into().ok()?))))
 }
 
 fn decode(bytes: &[u8]) -> Option<Links> {
@@ -219,6 +227,10 @@ mod tests {
             }
         }
         assert_eq!(decode(&[]), None);
+        let (event, place) = (EventKey::of("$a"), StateKeyId::of("m.room.member", "@a:b"));
+        assert_eq!(decode_citing(event.as_bytes(), place.as_bytes()), Some((event, Some(place))));
+        assert_eq!(decode_citing(event.as_bytes(), b""), Some((event, None)));
+        assert_eq!(decode_citing(event.as_bytes(), &[0; 15]), None);
         assert_eq!(decode(&[0x80; 40]), None);
     }
 }
