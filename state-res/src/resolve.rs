@@ -53,7 +53,7 @@ mod v2;
 
 use self::{conflicts::Conflicts, graph::Graph};
 pub use self::{
-    links::{Citing, Links},
+    links::{Around, Citing, Links},
     v2::Sets,
 };
 
@@ -99,7 +99,7 @@ pub trait Events {
         Ok(None)
     }
 
-    /// [`Events::event`] of several, in their order. Here and in the next two, a store that reads many rows at once for less
+    /// [`Events::event`] of several, in their order. Here and in the next, a store that reads many rows at once for less
     /// says so.
     ///
     /// # Errors
@@ -108,20 +108,14 @@ pub trait Events {
         keys.iter().map(|key| self.event(*key)).collect()
     }
 
-    /// [`Events::links`] of several, in their order.
+    /// [`Events::links`] of several and the first `limit` events that cite each, in their order.
     ///
     /// # Errors
     /// Whatever kept the store from answering.
-    fn all_links(&self, keys: &[EventKey]) -> Result<Vec<Option<Links>>, Self::Error> {
-        keys.iter().map(|key| self.links(*key)).collect()
-    }
-
-    /// The first page of [`Events::citing`] of several, in their order. `None` without an index.
-    ///
-    /// # Errors
-    /// Whatever kept the store from answering.
-    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<Citing>>>, Self::Error> {
-        keys.iter().map(|key| self.citing(*key, None, limit)).collect()
+    fn around(&self, keys: &[EventKey], limit: usize) -> Result<Vec<Around>, Self::Error> {
+        keys.iter()
+            .map(|key| Ok(Around { links: self.links(*key)?, citing: self.citing(*key, None, limit)? }))
+            .collect()
     }
 }
 
@@ -148,12 +142,8 @@ impl<E: Events + ?Sized> Events for &E {
         (**self).events(keys)
     }
 
-    fn all_links(&self, keys: &[EventKey]) -> Result<Vec<Option<Links>>, Self::Error> {
-        (**self).all_links(keys)
-    }
-
-    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<Citing>>>, Self::Error> {
-        (**self).all_citing(keys, limit)
+    fn around(&self, keys: &[EventKey], limit: usize) -> Result<Vec<Around>, Self::Error> {
+        (**self).around(keys, limit)
     }
 }
 

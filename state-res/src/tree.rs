@@ -3,16 +3,16 @@
 //! A state is named by its [`Root`]. Nodes are immutable and found by the hash of their bytes, so two states share
 //! every node in which they agree, and a change writes only the nodes on the way to what changed.
 //!
-//! **Shape.** The tree is a radix tree over the digits of [`StateKeyId`], two bits each, with its paths compressed:
+//! **Shape.** The tree is a radix tree over the digits of [`StateKeyId`], three bits each, with its paths compressed:
 //! any set of at most [`LEAF_MAX`] entries is one leaf; a larger set is a branch at the longest prefix that all its
 //! keys share. The shape is therefore a function of the contents alone: equal states have equal roots, whatever the
 //! order in which they were written. [`StateKeyId`] begins with 4 bytes of the event type, so that all entries of one
-//! type lie below one branch and can be listed without walking the rest.
+//! type lie below one branch and can be listed without walking the rest; no digit reaches across their end.
 //!
-//! **Cost.** With n entries a lookup reads about log₄(n/6) + 1 nodes (eight at 100,000), and a change of one entry writes as
-//! many, of at most 88 bytes each but for the leaf. A larger fan-out reads fewer nodes and writes more bytes, since a change
-//! copies the names of all its neighbours: with 16 instead of 4, a change at 100,000 entries writes 1.4 times the bytes, and with 2
-//! 1.3 times. [`diff()`] skips whatever has equal hashes.
+//! **Cost.** With n entries a lookup reads about log₈(n/5) + 3 nodes (eight at 100,000), and a change of one entry writes as
+//! many, of at most some 140 bytes each but for the leaf. A larger fan-out reads fewer nodes and writes more bytes, since a
+//! change copies the names of all its neighbours: at 100,000 entries, 16 instead of 8 would read six nodes and write 1.2 times
+//! the bytes, and 4 would read ten and write a twentieth less. [`diff()`] skips whatever has equal hashes.
 //!
 //! **Hash.** A node's name is the first 128 bits of the SHA-256 of its bytes. Entries hold [`EventKey`]s, which are
 //! 128 bits of SHA-256 themselves, so longer node names would not make two states harder to confuse; they would only

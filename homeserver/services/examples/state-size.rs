@@ -49,7 +49,6 @@ const STATE: &[Table] = &[
     tables::LOCAL_MEMBERS,
     tables::RELATIONS,
     tables::AUTH_GRAPH,
-    tables::CITED_BY,
     tables::THREADS,
     tables::HEAD,
     tables::ROOM_IDS,

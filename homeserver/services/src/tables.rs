@@ -83,10 +83,8 @@ tables! {
     ROOM_SERVERS = 58, Range, "room, server name" => "";
     /// Events before which some are missing here.
     GAPS = 59, Point, "room, event" => "";
-    /// The graph of auth events: what each state event cites.
-    AUTH_GRAPH = 60, Point, "room, event" => "generation, place in the state, auth events";
-    /// The same upwards: which state events cite it.
-    CITED_BY = 61, Range, "room, event, citing event" => "place in the state";
+    /// The graph of auth events: what each state event cites, and after it which state events cite it.
+    AUTH_GRAPH = 60, Range, "room, event [, citing event]" => "generation, place in the state, auth events [place of the citing event]";
     /// Where the sweep of a room's nodes stands; whatever refers to nodes of the room names this row.
     SWEEPS = 62, Range, "room" => "phase, epoch, where a purge cuts";
     /// Nodes that a sweep found unused and is about to delete.
@@ -153,8 +151,8 @@ tables! {
     BACKUP_KEYS = 115, Range, "user, version, room id, session id" => "key";
 }
 
-/// The schema of this version of the server.
-pub const SCHEMA: Schema = Schema { version: 1, tables: ALL };
+/// The schema of this version of the server. Version 1 was never released: its state trees had another shape.
+pub const SCHEMA: Schema = Schema { version: 2, oldest: 2, tables: ALL };
 
 #[cfg(test)]
 mod tests {

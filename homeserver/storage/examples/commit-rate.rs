@@ -30,7 +30,8 @@ const TIMELINE: Table = table(3, "TIMELINE", Access::Append);
 const HISTORY: Table = table(4, "HISTORY", Access::Range);
 const HEADS: Table = table(5, "HEADS", Access::Point);
 const TRANSACTIONS: Table = table(6, "TRANSACTIONS", Access::Point);
-static SCHEMA: Schema = Schema { version: 1, tables: &[EVENTS, STANDING, TIMELINE, HISTORY, HEADS, TRANSACTIONS] };
+static SCHEMA: Schema =
+    Schema { version: 1, oldest: 1, tables: &[EVENTS, STANDING, TIMELINE, HISTORY, HEADS, TRANSACTIONS] };
 
 const fn table(id: u8, name: &'static str, access: Access) -> Table {
     Table { id, name, key: "bytes", value: "bytes", access }

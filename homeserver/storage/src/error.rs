@@ -34,6 +34,17 @@ pub enum StorageError {
         /// The version of this program.
         known: u32,
     },
+    /// The stored data have an older schema version than this program reads.
+    #[error(
+        "the data were written with schema version {stored} and this program reads versions from {oldest} on: use an older program that \
+         brings them up to date first, or an empty folder"
+    )]
+    OlderSchema {
+        /// The version in the store.
+        stored: u32,
+        /// The oldest that this program reads.
+        oldest: u32,
+    },
     /// The table of tables contradicts itself.
     #[error("the table of tables is wrong: {0}")]
     Schema(String),

@@ -46,6 +46,9 @@ pub(crate) fn recover(
     if stored_schema > schema.version {
         return Err(StorageError::NewerSchema { stored: stored_schema, known: schema.version });
     }
+    if stored_schema < schema.oldest {
+        return Err(StorageError::OlderSchema { stored: stored_schema, oldest: schema.oldest });
+    }
     let read_number = |name: &[u8]| read(name)?.map(|value| read_position(&value)).transpose();
     let mut position = read_number(POSITION)?.unwrap_or(0);
     let trimmed = read_number(TRIMMED)?.unwrap_or(0);

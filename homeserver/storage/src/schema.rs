@@ -40,6 +40,8 @@ impl Table {
 pub struct Schema {
     /// Stored with the data; a store written under a newer version is refused.
     pub version: u32,
+    /// The oldest version whose data the program reads or migrates; a store written under an older one is refused.
+    pub oldest: u32,
     /// The tables.
     pub tables: &'static [Table],
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use super::{Citing, Links, ResolveError, Room};
+use super::{Around, Citing, Links, ResolveError, Room};
 use crate::{
     ids::{EventKey, StateKeyId},
     pdu::Pdu,
@@ -61,11 +61,7 @@ impl<'a, R: Room> Graph<'a, R> {
         keys: impl IntoIterator<Item = EventKey>,
     ) -> Result<(), ResolveError<R::Failure>> {
         let wanted = unread(keys, &self.links);
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let read = self.room.all_links(&wanted).map_err(ResolveError::Fetch)?;
-        self.links.extend(wanted.into_iter().zip(read).filter_map(|(key, links)| Some((key, Rc::new(links?)))));
+        self.read_around(wanted)?;
         Ok(())
     }
 
@@ -76,14 +72,28 @@ impl<'a, R: Room> Graph<'a, R> {
         keys: impl IntoIterator<Item = EventKey>,
     ) -> Result<bool, ResolveError<R::Failure>> {
         let wanted = unread(keys, &self.citing);
+        self.read_around(wanted)
+    }
+
+    /// Reads the places in the graph of these events and what cites them. Gives whether there is an index, as far as that shows.
+    fn read_around(&mut self, wanted: Vec<EventKey>) -> Result<bool, ResolveError<R::Failure>> {
         if wanted.is_empty() {
             return Ok(true);
         }
-        let Some(read) = self.room.all_citing(&wanted, FIRST_PAGE).map_err(ResolveError::Fetch)? else {
-            return Ok(false);
-        };
-        self.citing.extend(wanted.into_iter().zip(read.into_iter().map(Rc::from)));
-        Ok(true)
+        let read = self.room.around(&wanted, FIRST_PAGE).map_err(ResolveError::Fetch)?;
+        let mut has_index = true;
+        for (key, Around { links, citing }) in wanted.into_iter().zip(read) {
+            if let Some(links) = links {
+                self.links.entry(key).or_insert_with(|| Rc::new(links));
+            }
+            match citing {
+                Some(citing) => {
+                    self.citing.entry(key).or_insert_with(|| Rc::from(citing));
+                }
+                None => has_index = false,
+            }
+        }
+        Ok(has_index)
     }
 
     /// Reads what the state `root` has in these places.

@@ -26,6 +26,15 @@ pub struct Citing {
     pub place: StateKeyId,
 }
 
+/// What lies next to an event in the graph of auth events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Around {
+    /// Its own place, with what it cites; `None` if there is no such event.
+    pub links: Option<Links>,
+    /// The first of the state events that cite it; `None` if the store keeps no index of these.
+    pub citing: Option<Vec<Citing>>,
+}
+
 impl Links {
     /// What an event says itself, which is all but the generation.
     #[must_use]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! leaf    n (1..=LEAF_MAX) | p | p bytes that all keys begin with | n × (rest of the key, 16 - p bytes | event, 16)
-//! branch  0x80 + number of prefix digits (0..=63) | prefix, four digits a byte, padded with 0
+//! branch  0x80 + number of bits of the prefix (0..=127) | prefix, padded with 0 to whole bytes
 //!         | which children there are, 8 bits, bit i for digit i | number of entries below, LEB128
 //!         | one node hash of 16 bytes for each child, by digit
 //! ```
@@ -17,11 +17,11 @@ use crate::ids::{EventKey, StateKeyId};
 
 /// The most children of a branch: how many values a digit has.
 pub(super) const FANOUT: u8 = 1 << DIGIT_BITS;
-const DIGIT_BITS: u8 = 2;
-/// Digits in a byte of a key.
-pub(super) const BYTE_DIGITS: u8 = 8 / DIGIT_BITS;
-/// Digits in a key.
-const KEY_DIGITS: u8 = KEY_LEN as u8 * BYTE_DIGITS;
+const DIGIT_BITS: u8 = 3;
+/// Bits that name the event type. No digit reaches across their end.
+const TYPE_BITS: u8 = 32;
+/// Bits in a key.
+const KEY_BITS: u8 = 8 * KEY_LEN as u8;
 const BRANCH: u8 = 0x80;
 const HASH_LEN: usize = 16;
 const KEY_LEN: usize = 16;
@@ -29,51 +29,52 @@ const EVENT_LEN: usize = 16;
 /// The longest LEB128 form of an entry count that is accepted (35 bits hold any `u32`).
 const COUNT_LEN_MAX: usize = 5;
 
-/// The first digits of a key: how many, and what they are. The rest of `bytes` is zero.
+/// The first digits of a key: how many bits they have, and these. The other bits are zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Prefix {
-    bytes: [u8; KEY_LEN],
+    bits: u128,
     len: u8,
 }
 
 impl Prefix {
-    pub(super) const NONE: Prefix = Prefix { bytes: [0; KEY_LEN], len: 0 };
+    pub(super) const NONE: Prefix = Prefix { bits: 0, len: 0 };
 
     /// The longest prefix that both keys share.
     pub(super) fn common(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> Self {
-        Prefix::of(a, common_digits(a, b))
+        let (a, b) = (u128::from_be_bytes(*a), u128::from_be_bytes(*b));
+        Prefix::of_bits(a, whole_digits(common_bits(a, b)))
     }
 
-    /// The first `len` digits of `key`.
-    pub(super) fn of(key: &[u8; KEY_LEN], len: u8) -> Self {
-        let len = len.min(KEY_DIGITS);
-        let mut bytes = [0; KEY_LEN];
-        let whole = usize::from(len / BYTE_DIGITS);
-        bytes[..whole].copy_from_slice(&key[..whole]);
-        let rest = len % BYTE_DIGITS;
-        if rest > 0 {
-            bytes[whole] = key[whole] & !(0xff >> (rest * DIGIT_BITS));
-        }
-        Prefix { bytes, len }
+    /// The prefix of keys of the event types whose names have this beginning.
+    pub(super) fn of_type(type_prefix: [u8; 4]) -> Self {
+        Prefix { bits: u128::from(u32::from_be_bytes(type_prefix)) << (KEY_BITS - TYPE_BITS), len: TYPE_BITS }
+    }
+
+    /// The first `len` bits.
+    fn of_bits(bits: u128, len: u8) -> Self {
+        let rest = u128::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+        Prefix { bits: bits & !rest, len }
     }
 
     /// This prefix cut to what `key` shares with it.
     pub(super) fn common_with(&self, key: &[u8; KEY_LEN]) -> Self {
-        Prefix::of(&self.bytes, common_digits(&self.bytes, key).min(self.len))
+        let shared = whole_digits(common_bits(self.bits, u128::from_be_bytes(*key)));
+        Prefix::of_bits(self.bits, shared.min(self.len))
     }
 
+    /// How many bits it has.
     pub(super) fn len(&self) -> u8 {
         self.len
     }
 
     /// Whether `key` begins with this prefix.
     pub(super) fn matches(&self, key: &[u8; KEY_LEN]) -> bool {
-        common_digits(&self.bytes, key) >= self.len
+        common_bits(self.bits, u128::from_be_bytes(*key)) >= self.len
     }
 
     /// Whether one of the two begins with the other.
     pub(super) fn agrees_with(&self, other: &Prefix) -> bool {
-        common_digits(&self.bytes, &other.bytes) >= self.len.min(other.len)
+        common_bits(self.bits, other.bits) >= self.len.min(other.len)
     }
 
     /// Whether this prefix begins with the whole of `other`.
@@ -81,33 +82,47 @@ impl Prefix {
         self.len >= other.len && self.agrees_with(other)
     }
 
-    /// The digit at position `at`, which must be inside the prefix.
+    /// The digit that begins at bit `at`, which must be inside the prefix.
     pub(super) fn digit(&self, at: u8) -> u8 {
-        digit(&self.bytes, at)
+        digit_of(self.bits, at)
     }
 
     /// This prefix and one more digit.
     pub(super) fn child(&self, digit: u8) -> Self {
-        let mut child = *self;
-        child.bytes[usize::from(self.len / BYTE_DIGITS)] |= digit << shift(self.len);
-        child.len += 1;
-        child
+        let width = digit_bits(self.len);
+        let digit = u128::from(digit) & ((1 << width) - 1);
+        Prefix { bits: self.bits | digit << (KEY_BITS - self.len - width), len: self.len + width }
+    }
+
+    /// How many bytes it takes.
+    fn byte_len(&self) -> usize {
+        usize::from(self.len.div_ceil(8))
     }
 }
 
-/// The digit of a key at a position in it.
+/// The digit of a key that begins at bit `at`.
 pub(super) fn digit(key: &[u8; KEY_LEN], at: u8) -> u8 {
-    (key[usize::from(at / BYTE_DIGITS)] >> shift(at)) & (FANOUT - 1)
+    digit_of(u128::from_be_bytes(*key), at)
 }
 
-/// How far from the end of its byte the digit at this position lies.
-fn shift(at: u8) -> u8 {
-    8 - DIGIT_BITS * (at % BYTE_DIGITS + 1)
+fn digit_of(bits: u128, at: u8) -> u8 {
+    let width = digit_bits(at);
+    (bits >> (KEY_BITS - at - width)) as u8 & ((1 << width) - 1)
 }
 
-fn common_digits(a: &[u8; KEY_LEN], b: &[u8; KEY_LEN]) -> u8 {
-    let differing = u128::from_be_bytes(*a) ^ u128::from_be_bytes(*b);
-    (differing.leading_zeros() / u32::from(DIGIT_BITS)) as u8
+/// How many bits the digit has that begins at bit `at`: the last one of the event type is shorter.
+fn digit_bits(at: u8) -> u8 {
+    if at < TYPE_BITS { DIGIT_BITS.min(TYPE_BITS - at) } else { DIGIT_BITS }
+}
+
+/// How many of the first `bits` bits of a key make whole digits.
+fn whole_digits(bits: u8) -> u8 {
+    let start = if bits < TYPE_BITS { 0 } else { TYPE_BITS };
+    bits - (bits - start) % DIGIT_BITS
+}
+
+fn common_bits(a: u128, b: u128) -> u8 {
+    (a ^ b).leading_zeros() as u8
 }
 
 /// A node, decoded.
@@ -155,10 +170,10 @@ impl Branch {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let prefix_bytes = usize::from(self.prefix.len.div_ceil(BYTE_DIGITS));
+        let prefix_bytes = self.prefix.byte_len();
         let mut out = Vec::with_capacity(1 + prefix_bytes + 1 + COUNT_LEN_MAX + HASH_LEN * self.children.len());
         out.push(BRANCH | self.prefix.len);
-        out.extend_from_slice(&self.prefix.bytes[..prefix_bytes]);
+        out.extend_from_slice(&self.prefix.bits.to_be_bytes()[..prefix_bytes]);
         out.push(self.bitmap);
         let mut count = self.count;
         while count >= 0x80 {
@@ -175,18 +190,19 @@ impl Branch {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (&first, rest) = bytes.split_first()?;
         let len = first & !BRANCH;
-        if len >= KEY_DIGITS {
+        if whole_digits(len) != len {
             return None;
         }
-        let (packed, rest) = rest.split_at_checked(usize::from(len.div_ceil(BYTE_DIGITS)))?;
+        let (packed, rest) = rest.split_at_checked(usize::from(len.div_ceil(8)))?;
         let mut padded = [0; KEY_LEN];
         padded[..packed.len()].copy_from_slice(packed);
-        let prefix = Prefix::of(&padded, len);
-        if prefix.bytes != padded {
+        let padded = u128::from_be_bytes(padded);
+        let prefix = Prefix::of_bits(padded, len);
+        if prefix.bits != padded {
             return None;
         }
         let (&bitmap, mut rest) = rest.split_first()?;
-        if bitmap >> FANOUT != 0 {
+        if u16::from(bitmap) >> (1 << digit_bits(len)) != 0 {
             return None;
         }
         let mut count = 0u64;
@@ -265,7 +281,10 @@ impl Node {
 /// The bytes of a leaf with these entries: at least one, at most [`LEAF_MAX`], by ascending key.
 pub(super) fn encode_leaf(entries: &[Entry]) -> Vec<u8> {
     let shared = match entries {
-        [first, .., last] => usize::from(common_digits(first.0.as_bytes(), last.0.as_bytes()) / BYTE_DIGITS),
+        [first, .., last] => {
+            let [first, last] = [first, last].map(|(key, _)| u128::from_be_bytes(*key.as_bytes()));
+            usize::from(common_bits(first, last) / 8)
+        }
         _ => KEY_LEN,
     };
     let mut out = Vec::with_capacity(2 + shared + entries.len() * (KEY_LEN - shared + EVENT_LEN));

@@ -2,7 +2,7 @@
 
 use super::{
     Entry, NodeHash, Nodes, Root, TreeError,
-    node::{BYTE_DIGITS, Leaf, Node, Prefix, digit},
+    node::{Leaf, Node, Prefix, digit},
 };
 use crate::ids::{EventKey, StateKeyId};
 use std::collections::BTreeMap;
@@ -93,10 +93,7 @@ pub fn entries<N: Nodes + ?Sized>(nodes: &N, root: Root) -> Entries<'_, N> {
 /// The entries of one event type in the state `root`, by ascending key. Reads only the part of the tree that holds
 /// them. (Another type with the same first 32 bits of SHA-256 would be listed too: whoever reads the events checks.)
 pub fn entries_of_type<'a, N: Nodes + ?Sized>(nodes: &'a N, root: Root, event_type: &str) -> Entries<'a, N> {
-    let type_prefix = StateKeyId::type_prefix(event_type);
-    let mut key = [0; 16];
-    key[..type_prefix.len()].copy_from_slice(&type_prefix);
-    Entries::new(nodes, root, Prefix::of(&key, BYTE_DIGITS * type_prefix.len() as u8))
+    Entries::new(nodes, root, Prefix::of_type(StateKeyId::type_prefix(event_type)))
 }
 
 /// An iterator over entries of a state, by ascending key. See [`entries`] and [`entries_of_type`].

@@ -105,17 +105,18 @@ async fn measure(world: &World, folder: &Path, version: RoomVersion, entries: us
         let conflicts = case.conflicts();
         eprintln!("version {version}, {entries} entries, {conflicts} conflicts");
         let maps = known.states(case);
-        let mut theirs = Vec::new();
+        // By turns, so that a machine that is slower for a while is so for both.
+        let (mut theirs, mut cold) = (Vec::new(), Vec::new());
         for _ in 0..THEIRS {
-            theirs.push(known.resolve(version, &maps));
+            let one = known.resolve(version, &maps);
+            for _ in 0..COLD / THEIRS {
+                let store = ours::open(world, folder);
+                let caches = ours::caches();
+                cold.push(ours::resolve(world, &store, &caches, &room, &roots, one.root).await);
+            }
+            theirs.push(one);
         }
         let expected = theirs[0].root;
-        let mut cold = Vec::new();
-        for _ in 0..COLD {
-            let store = ours::open(world, folder);
-            let caches = ours::caches();
-            cold.push(ours::resolve(world, &store, &caches, &room, &roots, expected).await);
-        }
         let store = ours::open(world, folder);
         let caches = ours::caches();
         let mut warm = Vec::new();

@@ -70,7 +70,6 @@ impl Peers {
             tables::NODES,
             tables::STANDING,
             tables::AUTH_GRAPH,
-            tables::CITED_BY,
         ];
         delete_ranges(&mut batch, room, &by_room);
         batch.delete(tables::JOINS, room.as_bytes());

@@ -4,13 +4,15 @@
 //! An event's rows say nothing but what the event says, and its generation, which its auth events' determine. So they never change
 //! with what else arrives, when, or how often; they go into the batch that first persists the event, whatever its standing, and a
 //! batch that persists it again adds what is still missing. Messages have none: nothing cites them for authorisation.
+//!
+//! The rows that say what cites an event follow the event's own, so that whoever asks for both looks in one place.
 
 use super::reader::{RoomReader, damaged, room_key};
 use crate::error::Result;
 use crate::tables;
 use state_res::ids::{EventKey, StateKeyId};
 use state_res::pdu::Pdu;
-use state_res::resolve::{Citing, Links};
+use state_res::resolve::{Around, Citing, Links};
 use storage::{Batch, Scan};
 
 /// Bytes of a key of an event, and of a place in a state.
@@ -46,7 +48,7 @@ pub fn index(batch: &mut Batch, reader: &mut RoomReader, pdu: &Pdu) -> Result<()
         for cited in &links.auth_events {
             let mut row = room_key(reader.room, cited.as_bytes());
             row.extend_from_slice(key.as_bytes());
-            batch.put(tables::CITED_BY, &row, place.as_bytes());
+            batch.put(tables::AUTH_GRAPH, &row, place.as_bytes());
         }
     }
     reader.new_links.insert(key, links);
@@ -65,21 +67,22 @@ pub(super) fn links(reader: &RoomReader, key: EventKey) -> Result<Option<Links>>
     }
 }
 
-/// Places of several events in the graph, in their order; `None` for those that there are not.
+/// What lies around several events in the graph, in their order: their own places, and the first `limit` of the state events that
+/// cite them.
 ///
 /// # Errors
 /// A failing store.
-pub(super) fn all_links(reader: &RoomReader, keys: &[EventKey]) -> Result<Vec<Option<Links>>> {
-    let mut found: Vec<Option<Links>> = keys.iter().map(|key| reader.new_links.get(key).cloned()).collect();
-    let row = |key: EventKey| room_key(reader.room, key.as_bytes());
-    reader.read_missing(tables::AUTH_GRAPH, keys, &mut found, row, |_, bytes| {
-        decode(&bytes).map(Some).ok_or_else(|| damaged("AUTH_GRAPH"))
-    })?;
-    for (links, key) in found.iter_mut().zip(keys) {
-        if links.is_none() {
+pub(super) fn around(reader: &RoomReader, keys: &[EventKey], limit: usize) -> Result<Vec<Around>> {
+    let mut rows = reader.snapshot.scan_prefix(tables::AUTH_GRAPH, reader.room.as_bytes());
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (row, citing) = page(reader, &mut rows, *key, None, limit)?;
+        let links = match reader.new_links.get(key).cloned().or(row) {
+            Some(links) => Some(links),
             // A message, if anything.
-            *links = reader.pdu(*key)?.as_ref().map(Links::of);
-        }
+            None => reader.pdu(*key)?.as_ref().map(Links::of),
+        };
+        found.push(Around { links, citing: Some(citing) });
     }
     Ok(found)
 }
@@ -89,27 +92,18 @@ pub(super) fn all_links(reader: &RoomReader, keys: &[EventKey]) -> Result<Vec<Op
 /// # Errors
 /// A failing store.
 pub(super) fn citing(reader: &RoomReader, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Vec<Citing>> {
-    let mut rows = reader.snapshot.scan_prefix(tables::CITED_BY, &room_key(reader.room, key.as_bytes()));
-    page(reader, &mut rows, key, after, limit)
+    let mut rows = reader.snapshot.scan_prefix(tables::AUTH_GRAPH, &room_key(reader.room, key.as_bytes()));
+    Ok(page(reader, &mut rows, key, after, limit)?.1)
 }
 
-/// The first `limit` of the state events that cite each of these.
-///
-/// # Errors
-/// A failing store.
-pub(super) fn all_citing(reader: &RoomReader, keys: &[EventKey], limit: usize) -> Result<Vec<Vec<Citing>>> {
-    let mut rows = reader.snapshot.scan_prefix(tables::CITED_BY, reader.room.as_bytes());
-    keys.iter().map(|key| page(reader, &mut rows, *key, None, limit)).collect()
-}
-
-/// The next of those that cite an event, from a scan that covers its rows.
+/// From a scan that covers an event's rows: its own, unless only those that follow `after` are wanted, and the next `limit` of those that cite it.
 fn page(
     reader: &RoomReader,
     rows: &mut Scan<'_>,
     key: EventKey,
     after: Option<EventKey>,
     limit: usize,
-) -> Result<Vec<Citing>> {
+) -> Result<(Option<Links>, Vec<Citing>)> {
     let prefix = room_key(reader.room, key.as_bytes());
     let mut start = prefix.clone();
     if let Some(after) = after {
@@ -118,19 +112,18 @@ fn page(
         start.push(0);
     }
     rows.seek(&start);
+    let mut links = None;
     let mut found = Vec::with_capacity(limit.min(8));
     while found.len() < limit {
-        let next =
-            rows.next_with(|row, place| row.strip_prefix(&prefix[..]).map(|citing| decode_citing(citing, place)));
-        match next.transpose()?.flatten() {
-            Some(citing) => {
-                let (event, place) = citing.ok_or_else(|| damaged("CITED_BY"))?;
-                let place = match place {
-                    Some(place) => Some(place),
-                    None => row(reader, event)?.and_then(|links| links.place),
-                };
-                found.push(Citing { event, place: place.ok_or_else(|| damaged("CITED_BY"))? });
-            }
+        let next = rows.next_with(|row, value| match row.strip_prefix(&prefix[..]) {
+            Some([]) => decode(value).map(|own| Some(Row::Own(own))),
+            Some(citing) => decode_citing(citing, value).map(|citing| Some(Row::Citing(citing))),
+            None => Some(None),
+        });
+        let Some(row) = next.transpose()? else { break };
+        match row.ok_or_else(|| damaged("AUTH_GRAPH"))? {
+            Some(Row::Own(own)) => links = Some(own),
+            Some(Row::Citing(citing)) => found.push(citing),
             None => break,
         }
     }
@@ -145,7 +138,15 @@ fn page(
         found.dedup();
         found.truncate(limit);
     }
-    Ok(found)
+    Ok((links, found))
+}
+
+/// A row of `AUTH_GRAPH`.
+enum Row {
+    /// What an event cites.
+    Own(Links),
+    /// An event that cites it.
+    Citing(Citing),
 }
 
 /// The row of a state event.
@@ -158,7 +159,7 @@ fn row(reader: &RoomReader, key: EventKey) -> Result<Option<Links>> {
     links.map(|links| links.ok_or_else(|| damaged("AUTH_GRAPH"))).transpose()
 }
 
-/// A row of `AUTH_GRAPH`: the generation and one, as LEB128 (0 for none); the place (16 bytes); the auth events (16 each).
+/// An event's own row of `AUTH_GRAPH`: the generation and one, as LEB128 (0 for none); the place (16 bytes); the auth events (16 each).
 fn encode(links: &Links) -> Vec<u8> {
     let mut row = Vec::with_capacity(4 + KEY + KEY * links.auth_events.len());
     let mut generation = links.generation.map_or(0, |generation| generation.saturating_add(1));
@@ -176,13 +177,10 @@ fn encode(links: &Links) -> Vec<u8> {
     row
 }
 
-/// The end of a row's key in `CITED_BY`, and its value, which was empty before it said the place.
-fn decode_citing(citing: &[u8], place: &[u8]) -> Option<(EventKey, Option<StateKeyId>)> {
+/// The end of the key of a row that says what cites an event, and the row's value.
+fn decode_citing(citing: &[u8], place: &[u8]) -> Option<Citing> {
     let event = EventKey::from_bytes(citing.try_into().ok()?);
-    if place.is_empty() {
-        return Some((event, None));
-    }
-    Some((event, Some(StateKeyId::from_bytes(place.try_into().ok()?))))
+    Some(Citing { event, place: StateKeyId::from_bytes(place.try_into().ok()?) })
 }
 
 fn decode(bytes: &[u8]) -> Option<Links> {
@@ -228,8 +226,7 @@ mod tests {
         }
         assert_eq!(decode(&[]), None);
         let (event, place) = (EventKey::of("$a"), StateKeyId::of("m.room.member", "@a:b"));
-        assert_eq!(decode_citing(event.as_bytes(), place.as_bytes()), Some((event, Some(place))));
-        assert_eq!(decode_citing(event.as_bytes(), b""), Some((event, None)));
+        assert_eq!(decode_citing(event.as_bytes(), place.as_bytes()), Some(Citing { event, place }));
         assert_eq!(decode_citing(event.as_bytes(), &[0; 15]), None);
         assert_eq!(decode(&[0x80; 40]), None);
     }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use state_res::ids::{EventKey, RoomKey, UserKey};
 use state_res::pdu::Pdu;
 use state_res::tree::{NodeHash, Root};
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,7 @@ const STORED_EVENTS: usize = 4_000;
 /// Longer ones are not kept: memory stays bounded whatever people send.
 const LONGEST_STORED: usize = 8 * 1024;
 /// Nodes of state trees.
-const NODES: usize = 32_000;
+const NODES: usize = 64_000;
 /// Rooms whose current root and numbers of members are kept.
 const COUNTED_ROOMS: usize = 2_000;
 /// Rooms the end of whose timeline is kept.
@@ -76,21 +77,27 @@ pub struct Caches {
 
 impl Default for Caches {
     fn default() -> Self {
-        let cache = |size| NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN);
         Self {
-            parsed: Mutex::new(LruCache::new(cache(PARSED_EVENTS))),
-            stored: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
-            facts: Mutex::new(LruCache::new(cache(STORED_EVENTS))),
-            nodes: Mutex::new(LruCache::new(cache(NODES))),
-            roots: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
-            counts: Mutex::new(LruCache::new(cache(COUNTED_ROOMS))),
-            tails: Mutex::new(LruCache::new(cache(TAILS))),
-            perspectives: Mutex::new(LruCache::new(cache(PERSPECTIVES))),
+            parsed: Mutex::new(cache(PARSED_EVENTS)),
+            stored: Mutex::new(cache(STORED_EVENTS)),
+            facts: Mutex::new(cache(STORED_EVENTS)),
+            nodes: Mutex::new(cache(NODES)),
+            roots: Mutex::new(cache(COUNTED_ROOMS)),
+            counts: Mutex::new(cache(COUNTED_ROOMS)),
+            tails: Mutex::new(cache(TAILS)),
+            perspectives: Mutex::new(cache(PERSPECTIVES)),
             changes: AtomicU64::new(0),
             activity: Activity::of(tables::TIMELINE),
             erasures: Erasures::default(),
         }
     }
+}
+
+/// A cache that grows up to so many entries. Memory for all of them from the start would be touched here and there.
+fn cache<K: Hash + Eq, V>(size: usize) -> LruCache<K, V> {
+    let mut cache = LruCache::unbounded();
+    cache.resize(NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN));
+    cache
 }
 
 impl Caches {

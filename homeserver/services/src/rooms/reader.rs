@@ -10,7 +10,7 @@ use crate::tables;
 use bytes::Bytes;
 use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::pdu::Pdu;
-use state_res::resolve::{Citing, Events, Links};
+use state_res::resolve::{Around, Citing, Events, Links};
 use state_res::tree::{self, NodeHash, Nodes, Root};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -466,11 +466,7 @@ impl Events for RoomReader {
         self.pdus(keys)
     }
 
-    fn all_links(&self, keys: &[EventKey]) -> Result<Vec<Option<Links>>> {
-        auth_graph::all_links(self, keys)
-    }
-
-    fn all_citing(&self, keys: &[EventKey], limit: usize) -> Result<Option<Vec<Vec<Citing>>>> {
-        auth_graph::all_citing(self, keys, limit).map(Some)
+    fn around(&self, keys: &[EventKey], limit: usize) -> Result<Vec<Around>> {
+        auth_graph::around(self, keys, limit)
     }
 }

@@ -14,7 +14,7 @@ fn rows(server: &Server, table: storage::Table, room: &str) -> usize {
 }
 
 /// Tables in which a join writes before its room is here, by room.
-const LEFT: [storage::Table; 8] = [
+const LEFT: [storage::Table; 7] = [
     tables::MEMBERS,
     tables::ROOM_SERVERS,
     tables::LOCAL_MEMBERS,
@@ -22,7 +22,6 @@ const LEFT: [storage::Table; 8] = [
     tables::NODES,
     tables::STANDING,
     tables::AUTH_GRAPH,
-    tables::CITED_BY,
 ];
 
 /// How many of the room's state events are stored.

@@ -13,7 +13,7 @@ pub const APPEND: Table = table(4, "APPEND", Access::Append);
 pub const COLD: Table = table(5, "COLD", Access::Cold);
 pub const LAST: Table = table(Table::MAX_ID, "LAST", Access::Point);
 pub const TABLES: &[Table] = &[POINT, RANGE, NEXT, APPEND, COLD, LAST];
-pub static SCHEMA: Schema = Schema { version: 3, tables: TABLES };
+pub static SCHEMA: Schema = Schema { version: 3, oldest: 2, tables: TABLES };
 
 const fn table(id: u8, name: &'static str, access: Access) -> Table {
     Table { id, name, key: "bytes", value: "bytes", access }

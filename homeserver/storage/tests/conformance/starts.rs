@@ -46,7 +46,7 @@ pub async fn incarnation_names_the_log(disk: &Disk) {
 }
 
 pub async fn schema_versions_are_checked(disk: &Disk) {
-    static NEWER: Schema = Schema { version: 4, tables: TABLES };
+    static NEWER: Schema = Schema { version: 4, oldest: 2, tables: TABLES };
     let store = disk.open();
     assert_eq!(store.stored_schema_version(), 3);
     put(&store, RANGE, b"k", b"v").await;
@@ -71,11 +71,18 @@ pub async fn schema_versions_are_checked(disk: &Disk) {
     let store = disk.open_with(&NEWER, Options::default()).unwrap();
     assert_eq!(store.stored_schema_version(), 4);
     assert_eq!(store.snapshot().get(RANGE, b"k").unwrap().unwrap(), "migrated");
+    drop(store);
+    // One that no longer reads what was written says so, and changes nothing.
+    static LATEST: Schema = Schema { version: 6, oldest: 5, tables: TABLES };
+    let error = disk.open_with(&LATEST, Options::default()).unwrap_err();
+    assert_eq!(error, StorageError::OlderSchema { stored: 4, oldest: 5 });
+    assert!(error.to_string().contains("schema version 4 and this program reads versions from 5 on"), "{error}");
+    assert_eq!(disk.open_with(&NEWER, Options::default()).unwrap().stored_schema_version(), 4);
 }
 
 pub async fn a_contradictory_schema_is_refused(disk: &Disk) {
-    static TWICE: Schema = Schema { version: 1, tables: &[POINT, Table { id: POINT.id, ..COLD }] };
-    static RESERVED: Schema = Schema { version: 1, tables: &[Table { id: Table::MAX_ID + 1, ..COLD }] };
+    static TWICE: Schema = Schema { version: 1, oldest: 1, tables: &[POINT, Table { id: POINT.id, ..COLD }] };
+    static RESERVED: Schema = Schema { version: 1, oldest: 1, tables: &[Table { id: Table::MAX_ID + 1, ..COLD }] };
     for schema in [&TWICE, &RESERVED] {
         assert!(matches!(disk.open_with(schema, Options::default()), Err(StorageError::Schema(_))));
     }

@@ -301,14 +301,14 @@ fn going(snapshot: &Snapshot, room: RoomKey, events: &[EventKey], needed: &BTree
         }
         if !stays {
             rows.extend(rows_by_event(snapshot, *event)?);
-            rows.push((tables::AUTH_GRAPH, room_key(room, event.as_bytes())));
-            for citing in snapshot.scan_prefix(tables::CITED_BY, &room_key(room, event.as_bytes())) {
-                rows.push((tables::CITED_BY, citing?.0.to_vec()));
+            // What it cites, and what cites it.
+            for row in snapshot.scan_prefix(tables::AUTH_GRAPH, &room_key(room, event.as_bytes())) {
+                rows.push((tables::AUTH_GRAPH, row?.0.to_vec()));
             }
             if let Some(pdu) = parsed(snapshot, *event)? {
                 for cited in pdu.auth_events() {
                     let citing = [&EventKey::of(cited).as_bytes()[..], event.as_bytes()].concat();
-                    rows.push((tables::CITED_BY, room_key(room, &citing)));
+                    rows.push((tables::AUTH_GRAPH, room_key(room, &citing)));
                 }
                 rows.extend(rows_elsewhere(&pdu, &announced));
             }

@@ -39,7 +39,6 @@ const BY_ROOM: &[Table] = &[
     tables::UNANSWERED,
     tables::GAPS,
     tables::AUTH_GRAPH,
-    tables::CITED_BY,
     tables::CONDEMNED,
     tables::CONDEMNED_EVENTS,
     tables::ROOM_ALIASES,

@@ -13,7 +13,6 @@ const BULK: &[(Table, bool)] = &[
     (tables::STANDING, true),
     (tables::NODES, true),
     (tables::AUTH_GRAPH, true),
-    (tables::CITED_BY, true),
     (tables::TIMELINE, true),
     (tables::HISTORY, true),
 ];
