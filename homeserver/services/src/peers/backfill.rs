@@ -152,7 +152,7 @@ impl Peers {
             let mut batch = storage::Batch::with_random_id(self.world());
             batch.delete(tables::GAPS, &room_key(room, next.as_bytes()));
             self.commit(batch).await?;
-            self.rooms.deps().caches.forget_events(&[next]);
+            self.rooms.deps().caches.forget_events(room, &[next]);
         }
         Ok(whole)
     }

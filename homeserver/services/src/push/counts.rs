@@ -23,7 +23,7 @@ use ruma_common::push::{
 use ruma_common::serde::Raw;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use state_res::ids::{EventKey, UserKey};
+use state_res::ids::{EventKey, RoomKey, UserKey};
 use state_res::tree::Root;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -112,6 +112,25 @@ impl Counted {
         self.notified.push_back(Notified { event, thread, highlight });
     }
 
+    /// As syncs tell it.
+    fn unread(&self, by_thread: bool) -> Unread {
+        let mut unread = Unread { judged_anew: self.judged_anew, ..Unread::default() };
+        for (thread, (notifications, highlights)) in &self.threads {
+            match thread {
+                Some(root) if by_thread => {
+                    if *notifications > 0 {
+                        unread.threads.insert(root.clone(), (*notifications, *highlights));
+                    }
+                }
+                _ => {
+                    unread.notifications += notifications;
+                    unread.highlights += highlights;
+                }
+            }
+        }
+        unread
+    }
+
     fn same_counts(&self, other: &Self) -> bool {
         let some = |counted: &Self| {
             let some = counted.threads.iter().filter(|(_, counts)| **counts != (0, 0));
@@ -163,6 +182,13 @@ impl UnreadCounts for Push {
     fn unread(&self, viewer: &Viewer<'_>, ignored: &Arc<HashSet<String>>, by_thread: bool) -> Result<Unread> {
         let (reader, user_id, user) = (viewer.reader(), viewer.user_id(), viewer.user());
         let until = reader.snapshot().position();
+        if let Some((unread, upto)) = self.counted_of(user, reader.room(), by_thread)
+            && upto <= until
+            && self.store.untouched_since(user_topic(user)) <= upto
+            && reader.is_quiet_after(upto)?
+        {
+            return Ok(unread);
+        }
         let known = self.counts.lock().get(&(user, reader.room())).cloned().filter(|counted| counted.upto <= until);
         // Receipts and memberships of the user's touch their topic: where that was left alone, they have read what they had read.
         let settled =
@@ -183,26 +209,18 @@ impl UnreadCounts for Push {
                 }
             }
         };
-        let mut unread = Unread { judged_anew: counted.judged_anew, ..Unread::default() };
-        for (thread, (notifications, highlights)) in &counted.threads {
-            match thread {
-                Some(root) if by_thread => {
-                    if *notifications > 0 {
-                        unread.threads.insert(root.clone(), (*notifications, *highlights));
-                    }
-                }
-                _ => {
-                    unread.notifications += notifications;
-                    unread.highlights += highlights;
-                }
-            }
-        }
+        let unread = counted.unread(by_thread);
         self.counts.lock().put((user, reader.room()), counted);
         Ok(unread)
     }
 }
 
 impl Push {
+    /// What was counted for a user in a room, and up to where.
+    fn counted_of(&self, user: UserKey, room: RoomKey, by_thread: bool) -> Option<(Unread, Position)> {
+        self.counts.lock().get(&(user, room)).map(|counted| (counted.unread(by_thread), counted.upto))
+    }
+
     /// Up to where a user has read. What came before they joined counts as read.
     pub(super) fn read_places(&self, reader: &RoomReader, user_id: &str) -> Result<Places> {
         let mut places: BTreeMap<Option<String>, Place> = BTreeMap::new();

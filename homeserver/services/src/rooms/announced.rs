@@ -108,7 +108,11 @@ impl RoomReader {
         Ok(rows.len().checked_sub(count).and_then(|first| rows.get(first)).map(|row| row.position))
     }
 
-    fn is_quiet_after(&self, position: Position) -> Result<bool> {
+    /// Whether nothing happened in the room after `position`.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn is_quiet_after(&self, position: Position) -> Result<bool> {
         Ok(!self.caches.activity.may_have_changed(&self.snapshot, self.room, position)?)
     }
 

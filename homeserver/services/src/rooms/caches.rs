@@ -4,6 +4,7 @@ use super::activity::Activity;
 use super::announced::Tail;
 use super::erasure::Erasures;
 use super::facts::Facts;
+use super::latest::Latest;
 use super::reader::Membership;
 use super::record::StoredEvent;
 use super::visibility::HistoryVisibility;
@@ -32,6 +33,8 @@ const NODES: usize = 64_000;
 const COUNTED_ROOMS: usize = 2_000;
 /// Rooms the end of whose timeline is kept.
 const TAILS: usize = 1_000;
+/// Rooms of which the newest events are kept, ready to be shown.
+const LATEST: usize = 256;
 /// States of which is kept what they let a user see.
 const PERSPECTIVES: usize = 8_000;
 
@@ -67,6 +70,8 @@ pub struct Caches {
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
     /// The end of each room's timeline.
     tails: Mutex<LruCache<RoomKey, Arc<Tail>>>,
+    /// The newest events of each room.
+    latest: Mutex<LruCache<RoomKey, Arc<Latest>>>,
     perspectives: Mutex<LruCache<(RoomKey, Root, UserKey), Perspective>>,
     changes: AtomicU64,
     /// When something last happened in each room.
@@ -85,6 +90,7 @@ impl Default for Caches {
             roots: Mutex::new(cache(COUNTED_ROOMS)),
             counts: Mutex::new(cache(COUNTED_ROOMS)),
             tails: Mutex::new(cache(TAILS)),
+            latest: Mutex::new(cache(LATEST)),
             perspectives: Mutex::new(cache(PERSPECTIVES)),
             changes: AtomicU64::new(0),
             activity: Activity::of(tables::TIMELINE),
@@ -155,13 +161,15 @@ impl Caches {
         }
     }
 
-    /// Forgets events whose bytes were replaced by their redaction, or whose [`Facts`] have changed. To be called once the change can be
-    /// read. Gives how many changes there have been with this one.
-    pub fn forget_events(&self, keys: &[EventKey]) -> u64 {
+    /// Forgets events of a room whose bytes were replaced by their redaction, or whose [`Facts`] have changed. To be called once the change
+    /// can be read. Gives how many changes there have been with this one.
+    pub fn forget_events(&self, room: RoomKey, keys: &[EventKey]) -> u64 {
         let mut parsed = self.parsed.lock();
         let mut stored = self.stored.lock();
         let mut facts = self.facts.lock();
+        let mut latest = self.latest.lock();
         let changes = self.changes.fetch_add(1, Ordering::AcqRel) + 1;
+        latest.pop(&room);
         for key in keys {
             parsed.pop(key);
             stored.pop(key);
@@ -206,10 +214,14 @@ impl Caches {
         self.nodes.lock().put((room, hash), bytes);
     }
 
-    /// The root that was current at a position, if that is known.
-    pub fn root_at(&self, room: RoomKey, position: Position) -> Option<Root> {
+    /// The root that was current at a position, if that is known; or else the last root before it that is known, and up to where it was
+    /// current.
+    pub fn root_at(&self, room: RoomKey, position: Position) -> Option<std::result::Result<Root, (Root, Position)>> {
         let known = self.roots.lock().get(&room).copied()?;
-        (known.from..=known.to).contains(&position).then_some(known.root)
+        if position > known.to {
+            return Some(Err((known.root, known.to)));
+        }
+        (position >= known.from).then_some(Ok(known.root))
     }
 
     /// Remembers that `root` became current at `from` and was so at `to`. What the log holds up to a position never changes.
@@ -223,8 +235,10 @@ impl Caches {
     /// Forgets what was current and announced when, in a room whose past is being purged. To be called once the change can be read.
     pub fn forget_past(&self, room: RoomKey) {
         let mut tails = self.tails.lock();
+        let mut latest = self.latest.lock();
         self.changes.fetch_add(1, Ordering::AcqRel);
         tails.pop(&room);
+        latest.pop(&room);
         self.roots.lock().pop(&room);
     }
 
@@ -238,6 +252,19 @@ impl Caches {
         let mut tails = self.tails.lock();
         if self.changes() == epoch && tails.peek(&room).is_none_or(|known| tail.is_newer_than(known)) {
             tails.put(room, Arc::new(tail));
+        }
+    }
+
+    /// The newest events of a room, as far as they are known.
+    pub fn latest(&self, room: RoomKey) -> Option<Arc<Latest>> {
+        self.latest.lock().get(&room).cloned()
+    }
+
+    /// Remembers the newest events of a room that were read when [`Self::changes`] was `epoch`.
+    pub fn put_latest(&self, room: RoomKey, latest: &Arc<Latest>, epoch: u64) {
+        let mut known = self.latest.lock();
+        if self.changes() == epoch && known.peek(&room).is_none_or(|known| latest.is_newer_than(known)) {
+            known.put(room, Arc::clone(latest));
         }
     }
 

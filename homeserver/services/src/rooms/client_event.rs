@@ -79,7 +79,7 @@ impl ClientView<'_> {
         event: &'e StoredEvent,
         standing: impl FnOnce() -> Result<Option<Standing>>,
     ) -> Result<Cow<'e, StoredEvent>> {
-        if event.is_redacted() || self.reader.erased_since(|| event.sender()).is_none() {
+        if self.reader.erased_since(|| event.sender()).is_none() || event.is_redacted() {
             return Ok(Cow::Borrowed(event));
         }
         match standing()? {
@@ -94,7 +94,9 @@ impl ClientView<'_> {
     fn write_client(&self, out: &mut Vec<u8>, event: &StoredEvent, facts: &Facts, threads: bool) -> Result<()> {
         let standing = &facts.standing;
         let event = &*self.shown(event, || Ok(Some(standing.clone())))?;
-        if event.is_redacted() == facts.event.is_redacted() {
+        // Of most events it is known without a look at their bytes.
+        let is_redacted = if std::ptr::eq(event, &facts.event) { facts.is_redacted } else { event.is_redacted() };
+        if is_redacted == facts.is_redacted {
             out.extend_from_slice(facts.common());
         } else {
             event.write_common(out);
@@ -105,7 +107,7 @@ impl ClientView<'_> {
         }
         out.extend_from_slice(b",\"unsigned\":{\"age\":");
         write_integer(out, self.now.saturating_sub(facts.ts).max(0));
-        let membership = self.viewer.membership_at(if event.is_state() { standing.after } else { standing.before })?;
+        let membership = self.viewer.membership_at(if facts.is_state { standing.after } else { standing.before })?;
         out.extend_from_slice(b",\"membership\":\"");
         out.extend_from_slice(membership.as_str().as_bytes());
         out.push(b'"');
@@ -116,7 +118,7 @@ impl ClientView<'_> {
             out.extend_from_slice(b",\"transaction_id\":");
             write_json_string(out, &transaction);
         }
-        if event.is_redacted() {
+        if is_redacted {
             self.write_redacted_because(out, event)?;
         } else if facts.related {
             super::relations::write_bundle(out, self, event, threads)?;

@@ -16,6 +16,9 @@ use state_res::ids::{EventKey, UserKey};
 use std::sync::{Arc, OnceLock};
 use storage::{Position, key};
 
+/// How much memory a processor fetches at once, in bytes.
+const CACHE_LINE: usize = 64;
+
 /// What is known about an event.
 #[derive(Debug)]
 pub struct Facts {
@@ -29,6 +32,12 @@ pub struct Facts {
     pub gap_before: bool,
     /// Whether any event relates to it.
     pub related: bool,
+    /// Whether it is a state event.
+    pub is_state: bool,
+    /// Whether its bytes are the redacted form.
+    pub is_redacted: bool,
+    /// Of the user and the device in `transaction`.
+    sent_by: u64,
     /// The row of `EVENT_TRANSACTIONS`.
     transaction: Option<Bytes>,
     /// The state event that it took the place of, once somebody has asked.
@@ -44,10 +53,13 @@ impl Facts {
     pub fn of_new(event: StoredEvent, standing: Standing, transaction: Option<Bytes>) -> Self {
         Self {
             ts: event.origin_server_ts(),
+            is_state: event.is_state(),
+            is_redacted: event.is_redacted(),
             event,
             standing,
             gap_before: false,
             related: false,
+            sent_by: sent_by(transaction.as_deref()),
             transaction,
             replaced: OnceLock::new(),
             common: OnceLock::new(),
@@ -65,7 +77,9 @@ impl Facts {
     /// # Errors
     /// A row that cannot be read.
     pub fn transaction(&self, user: UserKey, device_id: &str) -> Result<Option<String>> {
-        let Some(row) = &self.transaction else { return Ok(None) };
+        let Some(row) = self.transaction.as_ref().filter(|_| self.sent_by == tag(user, device_id)) else {
+            return Ok(None);
+        };
         let mut row = key::Reader::new(row);
         let same = row.id16()? == *user.as_bytes() && row.str()? == device_id;
         Ok(if same { Some(row.str()?) } else { None })
@@ -76,6 +90,9 @@ impl Facts {
     /// # Errors
     /// A failing store.
     pub fn replaced(&self, reader: &RoomReader) -> Result<Option<EventKey>> {
+        if !self.is_state {
+            return Ok(None);
+        }
         if let Some(known) = self.replaced.get() {
             return Ok(*known);
         }
@@ -83,6 +100,24 @@ impl Facts {
         let found = reader.state_event_key(self.standing.before, &self.event.event_type(), &state_key)?;
         let found = found.filter(|event| *event != self.event.key());
         Ok(*self.replaced.get_or_init(|| found))
+    }
+
+    /// By what the events of a state are sorted, where they are told.
+    #[must_use]
+    pub fn order_in_state(&self) -> (Position, u16, i64, EventKey) {
+        let standing = &self.standing;
+        (standing.position, standing.ordinal, standing.depth, self.event.key())
+    }
+
+    /// Reads a little of each part of the memory that showing the event takes, the text apart. Gives something of it.
+    pub(super) fn touch(&self) -> u64 {
+        self.ts as u64 ^ self.standing.position ^ self.sent_by ^ self.common.get().map_or(0, |text| text.len() as u64)
+    }
+
+    /// The same of its text.
+    pub(super) fn touch_text(&self) -> u64 {
+        let text = self.common.get().map_or(&[][..], |text| text);
+        text.iter().step_by(CACHE_LINE).fold(0, |all, byte| all ^ u64::from(*byte))
     }
 
     /// The beginning of the event as all clients get it: JSON text without the closing brace, to which `unsigned` and the like are added.
@@ -94,6 +129,24 @@ impl Facts {
             text.into_boxed_slice()
         })
     }
+}
+
+/// Short for a user's device: two of them hardly ever have the same.
+fn tag(user: UserKey, device_id: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *user.as_bytes();
+    // FNV-1a, beginning with the key, which is a hash already.
+    device_id.bytes().fold(u64::from_be_bytes([a, b, c, d, e, f, g, h]), |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The tag of a row of `EVENT_TRANSACTIONS`; 0 without one that can be read.
+fn sent_by(row: Option<&[u8]>) -> u64 {
+    row.and_then(|row| {
+        let mut row = key::Reader::new(row);
+        Some(tag(UserKey::from_bytes(row.id16().ok()?), &row.str().ok()?))
+    })
+    .unwrap_or(0)
 }
 
 impl RoomReader {
@@ -120,13 +173,17 @@ impl RoomReader {
         let Some(standing) = self.standing(event)? else { return Ok(None) };
         let placed = !standing.is_outlier();
         let stored = self.required_stored(event)?;
+        let transaction = self.snapshot.get(tables::EVENT_TRANSACTIONS, event.as_bytes())?;
         let facts = Arc::new(Facts {
             ts: stored.origin_server_ts(),
+            is_state: stored.is_state(),
+            is_redacted: stored.is_redacted(),
             event: stored,
             standing,
             gap_before: placed && self.snapshot.get(tables::GAPS, &room_key(self.room, event.as_bytes()))?.is_some(),
             related: relations::of(self, event).next().is_some(),
-            transaction: self.snapshot.get(tables::EVENT_TRANSACTIONS, event.as_bytes())?,
+            sent_by: sent_by(transaction.as_deref()),
+            transaction,
             replaced: OnceLock::new(),
             common: OnceLock::new(),
         });

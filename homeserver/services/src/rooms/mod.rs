@@ -17,6 +17,7 @@ pub mod fields;
 pub mod filter;
 pub mod head;
 pub mod history;
+pub mod latest;
 pub mod membership;
 pub mod memberships;
 pub mod policy;
@@ -137,7 +138,7 @@ impl Committing {
             let mut epoch = self.epoch;
             if !self.replaced.is_empty() || !self.related.is_empty() {
                 let changed: Vec<EventKey> = self.replaced.iter().chain(&self.related).copied().collect();
-                let changes = caches.forget_events(&changed);
+                let changes = caches.forget_events(self.room, &changed);
                 epoch += u64::from(changes == epoch + 1);
             }
             for stored in &self.stored {

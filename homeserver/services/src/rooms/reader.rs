@@ -345,8 +345,11 @@ impl RoomReader {
 
     /// The current root as of a position: what a client that had seen everything up to it knew.
     pub fn root_at(&self, position: Position) -> Result<Root> {
-        if let Some(root) = self.caches.root_at(self.room, position) {
-            return Ok(root);
+        match self.caches.root_at(self.room, position) {
+            Some(Ok(root)) => return Ok(root),
+            // A new root comes with an event.
+            Some(Err((root, to))) if to <= self.snapshot.position() && self.is_quiet_after(to)? => return Ok(root),
+            _ => {}
         }
         let start = room_key(self.room, &[]);
         let end = room_key(self.room, &position.saturating_add(1).to_be_bytes());

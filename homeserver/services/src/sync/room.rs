@@ -5,6 +5,7 @@ use crate::accounts::filters::RoomFilter;
 use crate::error::Result;
 use crate::rooms::client_event::{ClientView, EventForm};
 use crate::rooms::facts::Facts;
+use crate::rooms::latest::{Entry, Latest};
 use crate::rooms::memberships::UserRoom;
 use crate::rooms::record::StoredEvent;
 use crate::rooms::timeline::Boundary;
@@ -65,7 +66,8 @@ impl RoomSync<'_> {
     /// [`Self::write`].
     pub fn write_only_own_end(&self, out: &mut Vec<u8>, viewer: &Viewer<'_>) -> Result<()> {
         let boundary = Boundary::after_position(self.until);
-        let mut timeline = Timeline { events: Vec::new(), limited: false, prev_batch: boundary, start: Root::EMPTY };
+        let mut timeline =
+            Timeline { events: Vec::new(), limited: false, prev_batch: boundary, start: Root::EMPTY, kept: None };
         let wanted = |event: &StoredEvent| self.filter.timeline.matches(self.reader, event);
         self.add_own_end(&mut timeline, &wanted, 1)?;
         self.write_timeline(out, &self.view(viewer), &timeline)?;
@@ -82,7 +84,7 @@ impl RoomSync<'_> {
         let wanted = |event: &StoredEvent| {
             Ok(wants_room
                 && self.filter.timeline.matches(self.reader, event)?
-                && (event.is_state() || self.ignored.is_empty() || !self.ignored.contains(&event.sender())))
+                && (self.ignored.is_empty() || event.is_state() || !self.ignored.contains(&event.sender())))
         };
         let mut timeline = match (self.since, self.left_by) {
             (Some(since), _) => timeline::since(self.reader, viewer, &wanted, since, self.until, limit)?,
@@ -109,7 +111,9 @@ impl RoomSync<'_> {
         let changed = from.is_none_or(|from| from != now_root) && self.summary_changed(from, now_root)?;
         if changed && self.row.membership == Membership::Join {
             out.extend_from_slice(b",\"summary\":");
-            out.extend_from_slice(summary(self.reader, now_root, self.user_id)?.to_string().as_bytes());
+            out.extend_from_slice(
+                summary(self.reader, timeline.kept.as_deref(), now_root, self.user_id)?.to_string().as_bytes(),
+            );
         }
         Ok(!timeline.events.is_empty() || !state.is_empty() || timeline.limited || self.since.is_none())
     }
@@ -185,6 +189,13 @@ impl RoomSync<'_> {
         if from == Some(to) && to == now && !lazy {
             return Ok(Vec::new());
         }
+        if from.is_none()
+            && (self.state_after || timeline.start == now)
+            && let Some(kept) = &timeline.kept
+            && let Some(all) = kept.state(self.reader, to)?
+        {
+            return self.state_kept(timeline, kept, all, now);
+        }
         let mut wanted: HashMap<StateKeyId, EventKey> = HashMap::new();
         self.changes(from, to, &mut wanted)?;
         if !self.state_after && timeline.start != now {
@@ -212,7 +223,7 @@ impl RoomSync<'_> {
                 }
             }
             if from.is_none() {
-                for hero in heroes(self.reader, now, self.user_id)? {
+                for hero in heroes(self.reader, timeline.kept.as_deref(), now, self.user_id)? {
                     let key = StateKeyId::of("m.room.member", &hero);
                     if let Some(event) = tree::get(self.reader, to, key)? {
                         wanted.insert(key, event);
@@ -242,10 +253,40 @@ impl RoomSync<'_> {
             }
             state.push(facts);
         }
-        state.sort_by_key(|facts| {
-            let standing = &facts.standing;
-            (standing.position, standing.ordinal, standing.depth, facts.event.key())
-        });
+        state.sort_by_key(|facts| facts.order_in_state());
+        Ok(state)
+    }
+
+    /// The same where all of it is kept in memory, with its keys and in order, and the client knows none of it.
+    fn state_kept(&self, timeline: &Timeline, kept: &Latest, all: &[Entry], now: Root) -> Result<Vec<Arc<Facts>>> {
+        let member_prefix = StateKeyId::type_prefix("m.room.member");
+        let mut members: Option<HashSet<String>> = None;
+        if self.filter.state.lazy_load_members {
+            let mut some: HashSet<String> = timeline.events.iter().map(|facts| facts.event.sender()).collect();
+            some.insert(self.user_id.to_owned());
+            some.extend(heroes(self.reader, Some(kept), now, self.user_id)?);
+            members = Some(some);
+        }
+        let mut state = Vec::with_capacity(all.len());
+        for (key, facts) in all {
+            if !self.state_after
+                && timeline
+                    .events
+                    .iter()
+                    .any(|shown| Arc::ptr_eq(shown, facts) || shown.event.key() == facts.event.key())
+            {
+                continue;
+            }
+            if let Some(members) = &members
+                && key.as_bytes().starts_with(&member_prefix)
+                && !facts.event.state_key().is_some_and(|member| members.contains(&member))
+            {
+                continue;
+            }
+            if self.filter.state.matches(self.reader, &facts.event)? {
+                state.push(Arc::clone(facts));
+            }
+        }
         Ok(state)
     }
 
@@ -282,14 +323,15 @@ fn write_events(out: &mut Vec<u8>, view: &ClientView<'_>, events: &[Arc<Facts>])
 }
 
 /// Users after whom a nameless room is named: the first five members beside the user, joined and invited ones first.
-fn heroes(reader: &RoomReader, root: Root, user_id: &str) -> Result<Vec<String>> {
+fn heroes(reader: &RoomReader, kept: Option<&Latest>, root: Root, user_id: &str) -> Result<Vec<String>> {
     let named = |kind: &str, member: &str| -> Result<bool> {
         Ok(reader
             .state_event(root, kind, "")?
             .and_then(|pdu| pdu.content().get(member)?.as_str().map(|text| !text.is_empty()))
             .unwrap_or(false))
     };
-    if named("m.room.name", "name")? || named("m.room.canonical_alias", "alias")? {
+    let find = || Ok(named("m.room.name", "name")? || named("m.room.canonical_alias", "alias")?);
+    if kept.map_or_else(find, |kept| kept.is_named(root, find))? {
         return Ok(Vec::new());
     }
     let mut present = Vec::new();
@@ -312,10 +354,10 @@ fn heroes(reader: &RoomReader, root: Root, user_id: &str) -> Result<Vec<String>>
 }
 
 /// `RoomSummary`.
-fn summary(reader: &RoomReader, root: Root, user_id: &str) -> Result<serde_json::Value> {
+fn summary(reader: &RoomReader, kept: Option<&Latest>, root: Root, user_id: &str) -> Result<serde_json::Value> {
     let counts = reader.member_counts(root)?;
     let mut summary = json!({ "m.joined_member_count": counts.joined, "m.invited_member_count": counts.invited });
-    let heroes = heroes(reader, root, user_id)?;
+    let heroes = heroes(reader, kept, root, user_id)?;
     if !heroes.is_empty() {
         summary["m.heroes"] = json!(heroes);
     }

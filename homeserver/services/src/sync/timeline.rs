@@ -4,23 +4,19 @@ use crate::error::Result;
 use crate::rooms::RoomReader;
 use crate::rooms::facts::Facts;
 use crate::rooms::history::HistoryKey;
-use crate::rooms::reader::{damaged, room_key};
+use crate::rooms::latest::{Latest, NewestFirst};
+use crate::rooms::reader::damaged;
 use crate::rooms::record::StoredEvent;
 use crate::rooms::timeline::Boundary;
 use crate::rooms::visibility::Viewer;
-use crate::tables;
-use bytes::Bytes;
-use state_res::ids::{EventKey, StateKeyId};
+use state_res::ids::StateKeyId;
 use state_res::tree::Root;
 use std::collections::HashSet;
 use std::sync::Arc;
-use storage::{Position, StorageError};
+use storage::Position;
 
 /// Most rows looked at for one room's timeline.
 const MAX_ROWS: usize = 5_000;
-
-/// Most rows read forward; with more, much of the room's history has been filled in of late.
-const MAX_FORWARD: usize = 600;
 
 /// Events to show, oldest first.
 pub(super) struct Timeline {
@@ -32,6 +28,8 @@ pub(super) struct Timeline {
     pub prev_batch: Boundary,
     /// The state just before the first event; the current state where there is none.
     pub start: Root,
+    /// What is kept in memory of the room's end.
+    pub kept: Option<Arc<Latest>>,
 }
 
 /// What was announced after `since` and up to `until`, newest `limit` events.
@@ -80,7 +78,7 @@ pub(super) fn since(
         Some((_, position, ordinal)) => Boundary::before(&HistoryKey::live(position, ordinal)),
         None => Boundary::after_position(until),
     };
-    Ok(Timeline { events, limited, prev_batch, start })
+    Ok(Timeline { events, limited, prev_batch, start, kept: None })
 }
 
 /// The newest `limit` events that the viewer may see up to `until`: for a room that the client does not know yet.
@@ -94,15 +92,13 @@ pub(super) fn latest(
     let mut events: Vec<Arc<Facts>> = Vec::new();
     let mut limited = false;
     let mut hidden = Hidden::default();
-    let mut edge: Option<(Root, HistoryKey)> = None;
-    for (count, row) in newest_first(reader, until, limit)?.enumerate() {
-        let (key, value) = row?;
+    let NewestFirst { kept, events: newest } = reader.newest_first(until, limit)?;
+    for (count, facts) in newest.enumerate() {
+        let facts = facts?;
         if events.len() >= limit || count >= MAX_ROWS {
             limited = true;
             break;
         }
-        let event = value.get(..16).and_then(|event| event.try_into().ok()).ok_or_else(|| damaged("HISTORY"))?;
-        let facts = reader.required_facts(EventKey::from_bytes(event))?;
         let gap = facts.gap_before;
         let shown = viewer.may_see_at(&facts.event, &facts.standing)?;
         if hidden.outdates(&facts, shown, &events) {
@@ -110,7 +106,6 @@ pub(super) fn latest(
             break;
         }
         if shown && wanted(&facts.event)? {
-            edge = Some((facts.standing.before, HistoryKey::from_bytes(key.get(16..).unwrap_or_default())));
             events.push(facts);
         }
         if gap {
@@ -119,12 +114,15 @@ pub(super) fn latest(
         }
     }
     events.reverse();
-    let start = match &edge {
-        None => reader.root_at(until)?,
-        Some((before, _)) => *before,
+    let (start, prev_batch) = match events.first().map(|first| &first.standing) {
+        None => (reader.root_at(until)?, Boundary::after_position(until)),
+        Some(standing) => {
+            // What has no place is not in the history.
+            let place = standing.history.as_ref().ok_or_else(|| damaged("STANDING"))?;
+            (standing.before, Boundary::before(place))
+        }
     };
-    let prev_batch = edge.map_or_else(|| Boundary::after_position(until), |(_, history)| Boundary::before(&history));
-    Ok(Timeline { events, limited, prev_batch, start })
+    Ok(Timeline { events, limited, prev_batch, start, kept })
 }
 
 /// State that changed where the viewer may not look, as a timeline is gone through from its end.
@@ -150,27 +148,4 @@ impl Hidden {
 
 fn state_key_of(facts: &Facts) -> Option<StateKeyId> {
     facts.event.state_key().map(|state_key| StateKeyId::of(&facts.event.event_type(), &state_key))
-}
-
-/// Rows of the room's history up to `until`, newest first. About the newest `likely` of them will be read, perhaps more.
-fn newest_first(
-    reader: &RoomReader,
-    until: Position,
-    likely: usize,
-) -> Result<impl Iterator<Item = std::result::Result<(Bytes, Bytes), StorageError>> + '_> {
-    let start = room_key(reader.room(), &[]);
-    let end = room_key(reader.room(), &until.saturating_add(1).to_be_bytes());
-    // Going back from row to row costs several times as much as going forward, which needs to know where to begin.
-    let middle = match reader.before_newest(likely + 1)? {
-        Some(position) if position <= until => room_key(reader.room(), &position.to_be_bytes()),
-        _ => end.clone(),
-    };
-    let newest = if middle < end {
-        reader.snapshot().scan(tables::HISTORY, &middle..&end).take(MAX_FORWARD).collect()
-    } else {
-        Vec::new()
-    };
-    let (newest, middle) = if newest.len() < MAX_FORWARD { (newest, middle) } else { (Vec::new(), end) };
-    let older = std::iter::once_with(move || reader.snapshot().scan_rev(tables::HISTORY, start..middle)).flatten();
-    Ok(newest.into_iter().rev().chain(older))
 }

@@ -196,7 +196,7 @@ impl Sweeper<'_> {
             batch.put(tables::GAPS, &room_key(self.room, event.as_bytes()), b"");
         })
         .await?;
-        self.deps.caches.forget_events(&gaps);
+        self.deps.caches.forget_events(self.room, &gaps);
         let (mut deleted, mut kept) = (0, 0);
         while !events.is_empty() {
             self.note(Stage::Events, deleted + kept, Some(deleted + kept + events.len() as u64));
@@ -226,7 +226,7 @@ impl Sweeper<'_> {
                             kept += stay;
                             deleted += done.len() as u64 - stay;
                             let events: Vec<EventKey> = done.drain(..).map(|(event, _)| event).collect();
-                            self.deps.caches.forget_events(&events);
+                            self.deps.caches.forget_events(self.room, &events);
                         }
                         Outcome::Conflict(at) if at.table == tables::CONDEMNED_EVENTS => {
                             // A writer cites one of them now: look again, at those that are left.

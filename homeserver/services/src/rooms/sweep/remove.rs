@@ -256,7 +256,7 @@ impl Removal<'_> {
                     batch.delete(going.table, &going.key);
                 })
                 .await?;
-            self.sweeper.deps.caches.forget_events(&chunk.events);
+            self.sweeper.deps.caches.forget_events(self.sweeper.room, &chunk.events);
             deleted += chunk.events.len() as u64;
             start = chunk.next;
         }
