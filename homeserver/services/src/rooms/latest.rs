@@ -16,8 +16,8 @@ use storage::{Position, StorageError};
 
 /// Events kept of one room: as many as clients get that do not say how many they want, and one that says that there are more.
 const KEPT: usize = 21;
-/// Longest events that are kept.
-const LONGEST: usize = 8 * 1024;
+/// Most bytes of a room's newest events, and of its state's, that are kept.
+const MOST_BYTES: usize = 48 * 1024;
 /// Most entries of a state that are kept.
 const MOST_STATE: usize = 64;
 /// Most rows read forward; with more, much of the room's history has been filled in of late.
@@ -101,11 +101,13 @@ impl Latest {
 
 fn read_state(reader: &RoomReader, root: Root) -> Result<Option<State>> {
     let mut state = State::new();
+    let mut bytes = 0;
     for entry in tree::entries(reader, root) {
         let (key, event) = entry?;
         let facts = reader.required_facts(event)?;
+        bytes += facts.event.bytes().len();
         // What is known of an event without a place changes with its placement.
-        if state.len() >= MOST_STATE || facts.standing.is_outlier() || facts.event.bytes().len() > LONGEST {
+        if state.len() >= MOST_STATE || facts.standing.is_outlier() || bytes > MOST_BYTES {
             return Ok(None);
         }
         state.push((key, facts));
@@ -149,8 +151,8 @@ impl RoomReader {
         let rows = self.history_rows(at, KEPT - 1)?.take(KEPT);
         // Whoever asks may not need the one that cannot be read.
         let Ok(events) = rows.map(|row| self.facts_of_row(row)).collect::<Result<Vec<_>>>() else { return Ok(None) };
-        let fits = |facts: &Arc<Facts>| facts.event.bytes().len() <= LONGEST && facts.standing.history.is_some();
-        if !events.iter().all(fits) {
+        let bytes: usize = events.iter().map(|facts| facts.event.bytes().len()).sum();
+        if bytes > MOST_BYTES || events.iter().any(|facts| facts.standing.history.is_none()) {
             return Ok(None);
         }
         let whole = events.len() < KEPT;
