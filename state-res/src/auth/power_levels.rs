@@ -116,14 +116,19 @@ impl Malformed {
 /// privilege. Reads only what is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct PowerLevels<'a> {
-    create: &'a Pdu,
+    create: Option<&'a Pdu>,
     event: Option<&'a Pdu>,
 }
 
 impl<'a> PowerLevels<'a> {
     /// The power levels of the room that `create` began and whose state has this `m.room.power_levels` event.
     pub fn new(create: &'a Pdu, power_levels: Option<&'a Pdu>) -> Self {
-        PowerLevels { create, event: power_levels }
+        PowerLevels { create: Some(create), event: power_levels }
+    }
+
+    /// The same where nothing tells who began the room.
+    pub fn without_create(power_levels: Option<&'a Pdu>) -> Self {
+        PowerLevels { create: None, event: power_levels }
     }
 
     /// The power of a user.
@@ -131,15 +136,12 @@ impl<'a> PowerLevels<'a> {
     /// # Errors
     /// When the level that decides it is malformed.
     pub fn user(&self, user: &str) -> Result<PowerLevel, Malformed> {
-        if self.create.version().rules().auth.privileged_creators && is_creator(self.create, user) {
+        let created = self.create.is_some_and(|create| is_creator(create, user));
+        if created && self.create.is_some_and(|create| create.version().rules().auth.privileged_creators) {
             return Ok(PowerLevel::Infinite);
         }
         if self.event.is_none() {
-            let level = if is_creator(self.create, user) && on(Clause::UserLevels) {
-                CREATOR_LEVEL
-            } else {
-                Level::UsersDefault.default()
-            };
+            let level = if created && on(Clause::UserLevels) { CREATOR_LEVEL } else { Level::UsersDefault.default() };
             return Ok(PowerLevel::Finite(level));
         }
         let own = readable(self.entry("users", user))?;
@@ -172,9 +174,8 @@ impl<'a> PowerLevels<'a> {
     pub fn level(&self, level: Level) -> Result<i64, Malformed> {
         let property = level.property();
         let given = self.event.and_then(|event| Some((event, event.content().get(property)?)));
-        let given = given.map(|(event, value)| {
-            parse(self.create.version(), &exact(event, value, &[property]), || property.to_owned())
-        });
+        let given = given
+            .map(|(event, value)| parse(event.version(), &exact(event, value, &[property]), || property.to_owned()));
         Ok(readable(given.transpose())?.unwrap_or_else(|| level.default()))
     }
 
@@ -184,7 +185,7 @@ impl<'a> PowerLevels<'a> {
         let Some(value) = event.content().get(property) else { return Ok(None) };
         let map = value.as_object().ok_or_else(|| Malformed::new(property, "an object"))?;
         let Some(value) = map.get(key) else { return Ok(None) };
-        parse_entry(self.create.version(), &exact(event, value, &[property, key]), property, key).map(Some)
+        parse_entry(event.version(), &exact(event, value, &[property, key]), property, key).map(Some)
     }
 }
 

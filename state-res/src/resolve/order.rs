@@ -69,12 +69,16 @@ fn power_rank<R: Room>(graph: &mut Graph<'_, R>, key: EventKey) -> Result<PowerR
     })
 }
 
-/// The power of an event's sender by the event's own auth events; 0 where they do not tell.
+/// The power of an event's sender by the event's own auth events; 0 where they do not tell (M3.7).
 fn sender_power<R: Room>(graph: &mut Graph<'_, R>, event: &Pdu) -> Result<PowerLevel, ResolveError<R::Failure>> {
     let nobody = PowerLevel::Finite(0);
-    let Some(create) = graph.create_of(event)? else { return Ok(nobody) };
+    let create = graph.create_of(event)?;
     let power_levels = graph.auth_event_of(event.key(), "m.room.power_levels", "")?;
-    Ok(PowerLevels::new(&create, power_levels.as_ref()).user(event.sender()).unwrap_or(nobody))
+    let levels = match &create {
+        Some(create) => PowerLevels::new(create, power_levels.as_ref()),
+        None => PowerLevels::without_create(power_levels.as_ref()),
+    };
+    Ok(levels.user(event.sender()).unwrap_or(nobody))
 }
 
 /// The *mainline ordering* of `events` based on the `m.room.power_levels` event `power_levels`, from earliest to latest.

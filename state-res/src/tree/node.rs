@@ -30,7 +30,7 @@ const EVENT_LEN: usize = 16;
 const COUNT_LEN_MAX: usize = 5;
 
 /// The first digits of a key: how many bits they have, and these. The other bits are zero.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Prefix {
     bits: u128,
     len: u8,
@@ -214,16 +214,25 @@ impl Branch {
             count |= u64::from(byte & 0x7f) << (7 * position);
             rest = after;
             if byte & 0x80 == 0 {
+                // Written shorter without a last byte of 0.
+                if byte == 0 {
+                    return None;
+                }
                 break;
             }
         }
         let (hashes, []) = rest.as_chunks::<HASH_LEN>() else { return None };
-        if hashes.len() != bitmap.count_ones() as usize {
+        if hashes.len() != bitmap.count_ones() as usize || hashes.len() < 2 {
             return None;
         }
+        // What is below two children differs, and so do their names.
+        if (1..hashes.len()).any(|at| hashes[..at].contains(&hashes[at])) {
+            return None;
+        }
+        let count = u32::try_from(count).ok().filter(|count| *count as usize > LEAF_MAX)?;
         Some(Branch {
             prefix,
-            count: u32::try_from(count).ok()?,
+            count,
             bitmap,
             children: hashes.iter().map(|hash| NodeHash::from_bytes(*hash)).collect(),
         })

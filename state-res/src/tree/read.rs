@@ -44,13 +44,13 @@ pub fn get_all<N: Nodes + ?Sized>(
     keys: &[StateKeyId],
 ) -> Result<Vec<Option<EventKey>>, TreeError<N::Error>> {
     let mut found = vec![None; keys.len()];
-    // The nodes of a level, each with the numbers of the keys to look for below it.
-    let mut level: BTreeMap<NodeHash, (Prefix, Vec<usize>)> = BTreeMap::new();
-    level.extend(root.node().map(|hash| (hash, (Prefix::NONE, (0..keys.len()).collect()))));
+    // The nodes of a level and where they stand, each with the numbers of the keys to look for below it.
+    let mut level: BTreeMap<(NodeHash, Prefix), Vec<usize>> = BTreeMap::new();
+    level.extend(root.node().map(|hash| ((hash, Prefix::NONE), (0..keys.len()).collect())));
     while !level.is_empty() {
-        let wanted: Vec<_> = level.iter().map(|(hash, (expected, _))| (*hash, *expected)).collect();
+        let wanted: Vec<_> = level.keys().copied().collect();
         let read = Node::load_all(nodes, &wanted)?;
-        for (node, (_, below)) in read.into_iter().zip(std::mem::take(&mut level).into_values()) {
+        for (node, below) in read.into_iter().zip(std::mem::take(&mut level).into_values()) {
             for number in below {
                 let key = keys[number];
                 match &node {
@@ -61,9 +61,7 @@ pub fn get_all<N: Nodes + ?Sized>(
                     Node::Branch(branch) if branch.prefix.matches(key.as_bytes()) => {
                         let next = digit(key.as_bytes(), branch.prefix.len());
                         if let Some(child) = branch.child(next) {
-                            let (_, numbers) =
-                                level.entry(child).or_insert_with(|| (branch.prefix.child(next), Vec::new()));
-                            numbers.push(number);
+                            level.entry((child, branch.prefix.child(next))).or_default().push(number);
                         }
                     }
                     Node::Branch(_) => {}

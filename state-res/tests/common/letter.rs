@@ -310,8 +310,9 @@ impl<'a> Letter<'a> {
         }
         let is_its_own = self.version != RoomVersion::V12 && event.is_state_of("m.room.create", "");
         let create = if is_its_own { Some(event) } else { self.cited(event, "m.room.create", "") };
-        let Some(create) = create else { return PowerLevel::Finite(0) };
-        let levels = PowerLevels::new(create, self.cited(event, "m.room.power_levels", ""));
+        let levels = self.cited(event, "m.room.power_levels", "");
+        let levels =
+            create.map_or_else(|| PowerLevels::without_create(levels), |create| PowerLevels::new(create, levels));
         levels.user(event.sender()).unwrap_or(PowerLevel::Finite(0))
     }
 

@@ -310,6 +310,36 @@ pub(crate) fn a_create_event_has_the_power_of_its_room() {
     assert_eq!(resolve_by_the_letter(version, &store, &states), resolved);
 }
 
+/// The power of a sender is what the power levels say that the event cites, whether it cites the create event or not. Here the rules that
+/// lack it are rejected for that, but come first as they are older, and so do not win.
+// clause: M3.7
+#[test]
+pub(crate) fn power_levels_count_without_the_create_event() {
+    for version in [RoomVersion::V3, RoomVersion::V6, RoomVersion::V10, RoomVersion::V11] {
+        let create = create(version, json!({}), json!({}));
+        let event = |event_type: &str, state_key: &str, ts: u64, content: serde_json::Value, cited: &[&Pdu]| {
+            let cited: Vec<_> = cited.iter().map(|event| event.event_id()).collect();
+            let fields = json!({
+                "type": event_type, "state_key": state_key, "origin_server_ts": ts, "content": content, "auth_events": cited,
+                "room_id": create.room_id(), "sender": "@alice:a",
+            });
+            pdu(version, fields)
+        };
+        let alice = event("m.room.member", "@alice:a", 2, json!({ "membership": "join" }), &[&create]);
+        let levels = json!({ "users": { "@alice:a": 100 } });
+        let levels = event("m.room.power_levels", "", 3, levels, &[&create, &alice]);
+        let public = event("m.room.join_rules", "", 5, json!({ "join_rule": "public" }), &[&alice, &levels]);
+        let invite = event("m.room.join_rules", "", 7, json!({ "join_rule": "invite" }), &[&create, &alice, &levels]);
+        let mut store = Store::default();
+        let common = [&create, &alice, &levels];
+        common.into_iter().chain([&public, &invite]).for_each(|event| store.add(event.clone()));
+        let with = |last| state_of(&common.into_iter().chain([last]).collect::<Vec<_>>());
+        let states = [with(&public), with(&invite)];
+        assert_eq!(store.resolve(version, &states), with(&invite), "{version:?}");
+        assert_eq!(resolve_by_the_letter(version, &store, &states), with(&invite), "{version:?}, by the letter");
+    }
+}
+
 /// How long the auth chain of [`depth_is_harmless`] is. A recursive walk would need far more stack than a thread has.
 const DEPTH: usize = 30_000;
 

@@ -149,6 +149,30 @@ proptest! {
     }
 }
 
+/// What is no node that a tree could have is no node, or it would read as "no such entry": a branch with a child alone or one child twice, with
+/// so few entries that they are a leaf, or with their number written longer than it has to be.
+#[test]
+fn impossible_branches_are_no_nodes() {
+    let branch = |children: &[u8], count: &[u8]| {
+        let mut bytes = vec![0x80, (0..children.len()).fold(0, |bits, at| bits | 1 << at)];
+        bytes.extend(count);
+        children.iter().for_each(|child| bytes.extend([*child; 16]));
+        children_of(&bytes)
+    };
+    assert_eq!(branch(&[1, 2], &[9]), Some(2));
+    assert_eq!(branch(&[1, 2, 3], &[0x80, 1]), Some(3));
+    for (children, count) in [(&[][..], &[12][..]), (&[1], &[12]), (&[1, 1], &[12]), (&[1, 2, 1], &[12])] {
+        assert_eq!(branch(children, count), None, "{children:?}");
+    }
+    for count in [&[8][..], &[0], &[0x89, 0], &[0x80, 0]] {
+        assert_eq!(branch(&[1, 2], count), None, "{count:?}");
+    }
+}
+
+fn children_of(bytes: &[u8]) -> Option<usize> {
+    children(bytes).ok().map(|children| children.len())
+}
+
 fn reachable(nodes: &MemoryNodes, root: Root) -> BTreeSet<NodeHash> {
     let mut reached = BTreeSet::new();
     let mut stack: Vec<NodeHash> = root.node().into_iter().collect();

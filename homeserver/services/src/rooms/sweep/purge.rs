@@ -33,6 +33,8 @@ const LIVE_KEY: usize = 10;
 /// What a row of `CONDEMNED_EVENTS` says: the event goes, or at least its bytes stay.
 pub(super) const GOES: &[u8] = &[0];
 pub(super) const STAYS: &[u8] = &[1];
+/// Its value for one that goes and cannot be kept any more, since rows about it have gone.
+pub(super) const CLAIMED: &[u8] = &[2];
 
 /// Where a purge cuts: what lies before this place in history goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,12 +211,17 @@ impl Sweeper<'_> {
             let mut done: Vec<(EventKey, bool)> = Vec::new();
             for (nth, one) in going.iter().enumerate() {
                 if one.rows.len() * ROW_BYTES > self.step {
-                    // An event with thousands of relations: a batch has its limits. Whatever becomes of the event now, nobody sees it.
+                    // An event that thousands relate to, or cite: a batch has its limits. Nobody may keep it once some of its rows are gone.
+                    if one.stays.is_none() && !self.claim(one).await? {
+                        all = false;
+                        break;
+                    }
                     self.steps(&one.rows, |batch, (table, key)| {
                         batch.delete(*table, key);
                     })
                     .await?;
-                    self.add(&mut batch, &Going { rows: Vec::new(), ..one.clone() });
+                    let row = if one.stays.is_none() { Bytes::from_static(CLAIMED) } else { one.row.clone() };
+                    self.add(&mut batch, &Going { rows: Vec::new(), row, ..one.clone() });
                 } else {
                     self.add(&mut batch, one);
                 }
@@ -256,6 +263,20 @@ impl Sweeper<'_> {
             Outcome::Unknown(cause) => return Err(cause.into()),
         }
         Ok(())
+    }
+
+    /// Says of an event that goes that nobody can keep it any more; gives whether nobody has.
+    async fn claim(&self, going: &Going) -> Result<bool> {
+        let row = room_key(self.room, going.event.as_bytes());
+        let mut batch = self.batch();
+        batch.require_version(tables::CONDEMNED_EVENTS, &row, Version::of(&going.row));
+        batch.put(tables::CONDEMNED_EVENTS, &row, CLAIMED);
+        match self.deps.store.commit_logged(batch).await {
+            Outcome::Committed(_) => Ok(true),
+            Outcome::Conflict(at) if at.table == tables::CONDEMNED_EVENTS => Ok(false),
+            Outcome::Conflict(_) => Err(interfered()),
+            Outcome::Unknown(cause) => Err(cause.into()),
+        }
     }
 
     fn add(&self, batch: &mut Batch, going: &Going) {

@@ -1,6 +1,6 @@
 //! What a writer owes to a sweep: naming its epoch, and sparing what it needs of what is condemned.
 
-use super::purge::{GOES, STAYS};
+use super::purge::{CLAIMED, GOES, STAYS};
 use super::{Epoch, STEP, in_the_way};
 use crate::error::{Error, Result};
 use crate::rooms::reader::{RoomReader, room_key};
@@ -9,7 +9,7 @@ use state_res::ids::EventKey;
 use state_res::pdu::Pdu;
 use state_res::tree::{NodeHash, Nodes as _, Root, TreeError};
 use std::collections::HashSet;
-use storage::Batch;
+use storage::{Batch, Version};
 
 /// Binds a batch that refers to `roots` to the room's sweep epoch. While nodes are condemned, it also puts those below the
 /// roots again, and takes them off the list.
@@ -106,9 +106,15 @@ fn spare_events(reader: &RoomReader, events: impl Iterator<Item = EventKey>, bat
             return Err(in_the_way());
         }
         let row = room_key(reader.room, event.as_bytes());
-        if reader.snapshot.get(tables::CONDEMNED_EVENTS, &row)?.is_some_and(|row| row == GOES) {
-            batch.put(tables::CONDEMNED_EVENTS, &row, STAYS);
-            open.extend(reader.pdu(event)?.iter().flat_map(cited));
+        match reader.snapshot.get(tables::CONDEMNED_EVENTS, &row)?.as_deref() {
+            Some(GOES) => {
+                // Unlike nodes, it is not written again: it has to be there still when the batch is committed.
+                batch.require_version(tables::CONDEMNED_EVENTS, &row, Version::of(GOES));
+                batch.put(tables::CONDEMNED_EVENTS, &row, STAYS);
+                open.extend(reader.pdu(event)?.iter().flat_map(cited));
+            }
+            Some(CLAIMED) => return Err(in_the_way()),
+            _ => {}
         }
     }
     Ok(())
