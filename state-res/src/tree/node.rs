@@ -13,13 +13,13 @@
 use smallvec::SmallVec;
 
 use super::{Entry, LEAF_MAX, NodeHash, Nodes, TreeError};
-use crate::ids::{EventKey, StateKeyId};
+use crate::ids::{EventKey, StateKeyId, TYPE_PREFIX_BYTES};
 
 /// The most children of a branch: how many values a digit has.
 pub(super) const FANOUT: u8 = 1 << DIGIT_BITS;
 const DIGIT_BITS: u8 = 3;
 /// Bits that name the event type. No digit reaches across their end.
-const TYPE_BITS: u8 = 32;
+const TYPE_BITS: u8 = 8 * TYPE_PREFIX_BYTES as u8;
 /// Bits in a key.
 const KEY_BITS: u8 = 8 * KEY_LEN as u8;
 const BRANCH: u8 = 0x80;
@@ -46,7 +46,7 @@ impl Prefix {
     }
 
     /// The prefix of keys of the event types whose names have this beginning.
-    pub(super) fn of_type(type_prefix: [u8; 4]) -> Self {
+    pub(super) fn of_type(type_prefix: [u8; TYPE_PREFIX_BYTES]) -> Self {
         Prefix { bits: u128::from(u32::from_be_bytes(type_prefix)) << (KEY_BITS - TYPE_BITS), len: TYPE_BITS }
     }
 

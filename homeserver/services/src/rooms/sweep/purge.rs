@@ -211,17 +211,11 @@ impl Sweeper<'_> {
             let mut done: Vec<(EventKey, bool)> = Vec::new();
             for (nth, one) in going.iter().enumerate() {
                 if one.rows.len() * ROW_BYTES > self.step {
-                    // An event that thousands relate to, or cite: a batch has its limits. Nobody may keep it once some of its rows are gone.
-                    if one.stays.is_none() && !self.claim(one).await? {
+                    let Some(rest) = self.delete_rows(one).await? else {
                         all = false;
                         break;
-                    }
-                    self.steps(&one.rows, |batch, (table, key)| {
-                        batch.delete(*table, key);
-                    })
-                    .await?;
-                    let row = if one.stays.is_none() { Bytes::from_static(CLAIMED) } else { one.row.clone() };
-                    self.add(&mut batch, &Going { rows: Vec::new(), row, ..one.clone() });
+                    };
+                    self.add(&mut batch, &rest);
                 } else {
                     self.add(&mut batch, one);
                 }
@@ -263,6 +257,23 @@ impl Sweeper<'_> {
             Outcome::Unknown(cause) => return Err(cause.into()),
         }
         Ok(())
+    }
+
+    /// Deletes the rows about an event that thousands relate to, or cite: a batch has its limits. Gives what is still to be written; `None` if
+    /// a writer cites the event now, which nobody may any more once some of its rows are gone.
+    async fn delete_rows(&self, going: &Going) -> Result<Option<Going>> {
+        let mut rest = Going { rows: Vec::new(), ..going.clone() };
+        if going.stays.is_none() {
+            if !self.claim(going).await? {
+                return Ok(None);
+            }
+            rest.row = Bytes::from_static(CLAIMED);
+        }
+        self.steps(&going.rows, |batch, (table, key)| {
+            batch.delete(*table, key);
+        })
+        .await?;
+        Ok(Some(rest))
     }
 
     /// Says of an event that goes that nobody can keep it any more; gives whether nobody has.
