@@ -303,7 +303,15 @@ fn broken() {
     let duel = Duel::new(RoomVersion::V10, false);
     let mut file = duel.file();
     let complaint_about = |file: &Value, id: &str| complaint(&["auth", "-", id], &serde_json::to_vec(file).unwrap());
-    assert!(complaint_about(&file, "$nobody").contains("$nobody is not among the events"));
+    // The place is the list of events, wherever in the file that is.
+    let column = serde_json::to_string(&file).unwrap().find("\"events\":").unwrap() + "\"events\":".len() + 1;
+    for (id, told) in
+        [("$nobody", "has no event with the id $nobody"), ("nobody", "ids begin with `$`"), ("", "EVENT_ID is empty")]
+    {
+        let complaint = complaint_about(&file, id);
+        assert!(complaint.contains(&format!("standard input:1:{column}: events: ")), "{complaint}");
+        assert!(complaint.contains(told), "{complaint}");
+    }
     let power = &duel.common[2];
     file["state_sets"] = json!([]);
     file["events"].as_array_mut().unwrap().remove(duel.room.index(power));

@@ -250,6 +250,7 @@ fn command_line() {
         (&["resolve", "-", "--key", "x"], &["no option --key"]),
         (&["resolve", "-", "--keys"], &["--keys needs a value"]),
         (&["resolve", "-", "--keys", "x", "--keys=y"], &["--keys is given twice"]),
+        (&["resolve", "-", "--keys", "-"], &["FILE and --keys cannot both be standard input"]),
         (&["auth", "-"], &["`auth` needs EVENT_ID"]),
         (&["event", "-"], &["--room-version"]),
         (&["graph", "-", "--format", "png"], &["--format must be dot or svg"]),

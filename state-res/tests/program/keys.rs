@@ -179,6 +179,11 @@ fn broken() {
     let room = bytes(&Duel::new(RoomVersion::V12, true).file());
     for (at, (keys, parts)) in [
         (json!(1), &["must be an object, not a number"][..]),
+        (json!([]), &[":1:1: holds no ed25519 key: expected are "]),
+        (json!({}), &["holds no ed25519 key"]),
+        (json!({ "server_keys": [] }), &["holds no ed25519 key"]),
+        (json!({ "a": {}, "b": { "other:1": "x" } }), &["holds no ed25519 key"]),
+        (json!([{ "server_name": "a", "valid_until_ts": 1, "verify_keys": {} }]), &["holds no ed25519 key"]),
         (json!({ "a": 1 }), &[": a: must be an object"]),
         (json!({ "a": { "ed25519:1": "!" } }), &["a.ed25519:1: not an ed25519 public key"]),
         (json!([{ "server_name": "a" }]), &["[0]: has no `valid_until_ts`"]),

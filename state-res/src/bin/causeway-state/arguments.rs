@@ -62,6 +62,9 @@ impl Arguments {
         if let Some(extra) = read.positional.get(needed.len()) {
             return Err(wrong(format!("`{command}` does not know what to do with `{extra}`")));
         }
+        if read.positional(0) == "-" && read.option("--keys") == Some("-") {
+            return Err(wrong("FILE and --keys cannot both be standard input".to_owned()));
+        }
         Ok(read)
     }
 

@@ -11,7 +11,7 @@ use state_res::{
 
 use crate::{
     failure::Failure,
-    input::{self, MAX_FILE_BYTES, Source, shown},
+    input::{self, MAX_FILE_BYTES, Source},
     keys::Keys,
     room::{Event, Room, States},
     standing::{self, state_of},
@@ -22,9 +22,7 @@ pub(crate) fn run(file: &str, event_id: &str, keys: Option<&str>) -> Result<Stri
     let keys = keys.map(Keys::read).transpose()?;
     let bytes = input::read(file, MAX_FILE_BYTES)?;
     let room = Room::read(Source::new(file, &bytes)?, keys.as_ref(), States::Needed)?;
-    let Some(index) = room.find(EventKey::of(event_id)) else {
-        return Err(Failure::of_file(file, format!("{} is not among the events", shown(event_id))).within("events"));
-    };
+    let index = room.find(EventKey::of(event_id)).ok_or_else(|| room.lacks(event_id))?;
     let answer = json!({ "by_auth_events": by_auth_events(&room, index)?, "by_state": by_state(&room, index)? });
     Ok(format!("{answer:#}"))
 }

@@ -17,6 +17,10 @@ use crate::{
 /// The longest file of keys that is read.
 const MAX_KEYS_BYTES: usize = 64 << 20;
 
+/// What is said of a file without any key.
+const NO_KEYS: &str = "holds no ed25519 key: expected are keys by server and key id ({\"server.name\": {\"ed25519:1\": \"Base64\"}}), \
+                       an answer of GET /_matrix/key/v2/server or an array of these, or one of POST /_matrix/key/v2/query";
+
 /// Keys by server and key id.
 #[derive(Default)]
 pub(crate) struct Keys(BTreeMap<(String, String), Known>);
@@ -63,29 +67,36 @@ impl Keys {
     /// - what `GET /_matrix/key/v2/server` answers, or an array of such objects;
     /// - what `POST /_matrix/key/v2/query` answers, `{"server_keys": […]}`.
     ///
-    /// The signatures of the objects are not looked at: the file is trusted.
+    /// The signatures of the objects are not looked at: the file is trusted. One that holds no key at all is none of these.
     pub(crate) fn read(file: &str) -> Result<Self, Failure> {
         let bytes = input::read(file, MAX_KEYS_BYTES)?;
         let source = Source::new(file, &bytes)?;
         let root = source.root()?;
         let mut keys = Keys::default();
+        keys.add_all(&source, root)?;
+        if keys.0.is_empty() {
+            return Err(source.complain(root, "", NO_KEYS));
+        }
+        Ok(keys)
+    }
+
+    fn add_all<'a>(&mut self, source: &Source<'a>, root: &'a RawValue) -> Result<(), Failure> {
         if root.get().starts_with('[') {
-            keys.add_documents(&source, root, "")?;
-            return Ok(keys);
+            return self.add_documents(source, root, "");
         }
         let object = source.object(root, "")?;
         if let Some(list) = object.get("server_keys").filter(|list| list.get().starts_with('[')) {
-            keys.add_documents(&source, list, "server_keys")?;
-        } else if object.contains_key("verify_keys") {
-            keys.add_document(&source, root, "")?;
-        } else {
-            for (server, by_id) in object {
-                for (key_id, text) in source.object(by_id, &server)? {
-                    keys.add(&source, &server, &key_id, text, Valid::Ever, &joined(&server, &key_id))?;
-                }
+            return self.add_documents(source, list, "server_keys");
+        }
+        if object.contains_key("verify_keys") {
+            return self.add_document(source, root, "");
+        }
+        for (server, by_id) in object {
+            for (key_id, text) in source.object(by_id, &server)? {
+                self.add(source, &server, &key_id, text, Valid::Ever, &joined(&server, &key_id))?;
             }
         }
-        Ok(keys)
+        Ok(())
     }
 
     /// Verifies the signatures that an event must have, and gives it, redacted if its content hash is wrong.

@@ -13,7 +13,7 @@ use state_res::{
     ids::{EventKey, StateKeyId},
     pdu::{PartialPdu, Pdu},
     resolve::{Events, Links, ResolveError, resolve},
-    room_version::{RoomVersion, StateResolution},
+    room_version::{EventIdFormat, RoomVersion, StateResolution},
     tree::{self, MemoryNodes, NodeHash, Nodes, Root},
 };
 
@@ -31,6 +31,8 @@ pub(crate) struct Room<'a> {
     pub(crate) version: RoomVersion,
     /// In the order of the file, one that is there twice once.
     pub(crate) events: Vec<Event<'a>>,
+    /// The list of them.
+    list: &'a RawValue,
     by_key: BTreeMap<EventKey, usize>,
     /// Each state's events, as indexes; none if the file need not have states.
     pub(crate) states: Vec<Vec<usize>>,
@@ -82,7 +84,8 @@ impl<'a> Room<'a> {
             .parse::<RoomVersion>()
             .map_err(|error| source.complain(version_text, "room_version", error))?;
 
-        let texts = source.array(source.needed(&object, root, "events")?, "events")?;
+        let list = source.needed(&object, root, "events")?;
+        let texts = source.array(list, "events")?;
         let mut events: Vec<Event<'_>> = Vec::with_capacity(texts.len());
         let mut by_key = BTreeMap::new();
         for (at, text) in texts.into_iter().enumerate() {
@@ -106,7 +109,7 @@ impl<'a> Room<'a> {
         }
         let standings = Standings::new(events.len());
         let nodes = RefCell::new(MemoryNodes::default());
-        let mut room = Room { source, version, events, by_key, states: Vec::new(), nodes, standings };
+        let mut room = Room { source, version, events, list, by_key, states: Vec::new(), nodes, standings };
         for at in 0..room.events.len() {
             room.events[at].cites_strangers = room.cites_strangers(at);
         }
@@ -171,6 +174,26 @@ impl<'a> Room<'a> {
     /// The index of an event.
     pub(crate) fn find(&self, key: EventKey) -> Option<usize> {
         self.by_key.get(&key).copied()
+    }
+
+    /// A complaint that none of the events is the one that was asked about.
+    pub(crate) fn lacks(&self, event_id: &str) -> Failure {
+        let reason = match event_id {
+            "" => "EVENT_ID is empty; event ids begin with `$`, which a shell takes for its own unless it is quoted"
+                .to_owned(),
+            _ if !event_id.starts_with('$') => {
+                format!("has no event with the id {}: ids begin with `$`", shown(event_id))
+            }
+            _ if self.version.rules().event_id == EventIdFormat::Sent => {
+                format!("has no event with the id {}", shown(event_id))
+            }
+            _ => format!(
+                "has no event with the id {} (in room version {} ids are computed from the events)",
+                shown(event_id),
+                self.version
+            ),
+        };
+        self.source.complain(self.list, "events", reason)
     }
 
     /// The indexes of an event's auth events; in room versions whose room ids are hashes not the create event's.
