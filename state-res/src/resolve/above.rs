@@ -56,6 +56,16 @@ enum Page {
     After(EventKey),
 }
 
+/// What came of reading a page.
+enum Outcome {
+    /// The events of the page are to be visited.
+    Read,
+    /// The cited event is in the auth chains of all states.
+    InAll,
+    /// There is no index, or the budget is spent.
+    GaveUp,
+}
+
 /// Of how many events at once is read what cites them.
 const AT_ONCE: usize = 32;
 /// How many citing events are read at a time where the first page did not suffice.
@@ -141,27 +151,14 @@ impl<'a> Above<'a> {
                 continue;
             }
             if let Some(page) = visit.next_page {
-                let (citing, size) = match page {
-                    Page::First => (graph.first_citing(visit.event)?.map(|page| page.to_vec()), FIRST_PAGE),
-                    Page::After(event) => (graph.citing_after(visit.event, event, NEXT_PAGES)?, NEXT_PAGES),
-                };
-                let Some(citing) = citing else { return Ok(false) };
-                if citing.len() >= self.budget {
-                    return Ok(false);
-                }
-                self.budget -= citing.len() + 1;
-                visit.next_page = citing.last().filter(|_| citing.len() == size).map(|last| Page::After(last.event));
-                for citing in &citing {
-                    if let Some(holders) = self.holders.get(&citing.event) {
-                        visit.states.extend(holders);
+                match self.read_page(graph, visit, page)? {
+                    Outcome::Read => continue,
+                    Outcome::InAll => {
+                        self.in_all(graph, open);
+                        return Ok(true);
                     }
+                    Outcome::GaveUp => return Ok(false),
                 }
-                if visit.states.len() == self.conflicts.states() || self.any_in_all(graph, &citing)? {
-                    self.in_all(graph, open);
-                    return Ok(true);
-                }
-                visit.waiting.extend(citing.iter().map(|citing| citing.event));
-                continue;
             }
             // All above this one has been seen.
             let Some(done) = path.pop() else { break };
@@ -180,6 +177,32 @@ impl<'a> Above<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Reads a page of what cites the event of a visit.
+    fn read_page<R: Room>(
+        &mut self,
+        graph: &mut Graph<'_, R>,
+        visit: &mut Visit,
+        page: Page,
+    ) -> Result<Outcome, ResolveError<R::Failure>> {
+        let (citing, size) = match page {
+            Page::First => (graph.first_citing(visit.event)?.map(|page| page.to_vec()), FIRST_PAGE),
+            Page::After(event) => (graph.citing_after(visit.event, event, NEXT_PAGES)?, NEXT_PAGES),
+        };
+        let Some(citing) = citing.filter(|citing| citing.len() < self.budget) else { return Ok(Outcome::GaveUp) };
+        self.budget -= citing.len() + 1;
+        visit.next_page = citing.last().filter(|_| citing.len() == size).map(|last| Page::After(last.event));
+        for citing in &citing {
+            if let Some(holders) = self.holders.get(&citing.event) {
+                visit.states.extend(holders);
+            }
+        }
+        if visit.states.len() == self.conflicts.states() || self.any_in_all(graph, &citing)? {
+            return Ok(Outcome::InAll);
+        }
+        visit.waiting.extend(citing.iter().map(|citing| citing.event));
+        Ok(Outcome::Read)
     }
 
     /// Whether any of these is in all auth chains itself, or what all states have in its place.
