@@ -49,6 +49,20 @@ struct KnownRoot {
     to: Position,
 }
 
+/// What [`Caches::root_at`] knows of a room's root at a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootAt {
+    /// This one was current there.
+    Current(Root),
+    /// This one was current at an earlier position, and may still have been there.
+    LastSeen {
+        /// The root.
+        root: Root,
+        /// The last position at which it is known to have been current.
+        at: Position,
+    },
+}
+
 /// How many users a state has joined and invited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemberCounts {
@@ -214,14 +228,13 @@ impl Caches {
         self.nodes.lock().put((room, hash), bytes);
     }
 
-    /// The root that was current at a position, if that is known; or else the last root before it that is known, and up to where it was
-    /// current.
-    pub fn root_at(&self, room: RoomKey, position: Position) -> Option<std::result::Result<Root, (Root, Position)>> {
+    /// What is known of a room's root at a position; `None` if nothing is.
+    pub fn root_at(&self, room: RoomKey, position: Position) -> Option<RootAt> {
         let known = self.roots.lock().get(&room).copied()?;
         if position > known.to {
-            return Some(Err((known.root, known.to)));
+            return Some(RootAt::LastSeen { root: known.root, at: known.to });
         }
-        (position >= known.from).then_some(Ok(known.root))
+        (position >= known.from).then_some(RootAt::Current(known.root))
     }
 
     /// Remembers that `root` became current at `from` and was so at `to`. What the log holds up to a position never changes.

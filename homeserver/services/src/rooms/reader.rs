@@ -1,7 +1,7 @@
 //! Reading rooms at a position: events, standings, state, members; and the room graph that `state-res` asks for.
 
 use super::auth_graph;
-use super::caches::{Caches, MemberCounts};
+use super::caches::{Caches, MemberCounts, RootAt};
 use super::head::Head;
 use super::record::StoredEvent;
 use super::standing::Standing;
@@ -346,10 +346,12 @@ impl RoomReader {
     /// The current root as of a position: what a client that had seen everything up to it knew.
     pub fn root_at(&self, position: Position) -> Result<Root> {
         match self.caches.root_at(self.room, position) {
-            Some(Ok(root)) => return Ok(root),
+            Some(RootAt::Current(root)) => return Ok(root),
             // A new root comes with an event.
-            Some(Err((root, to))) if to <= self.snapshot.position() && self.is_quiet_after(to)? => return Ok(root),
-            _ => {}
+            Some(RootAt::LastSeen { root, at }) if at <= self.snapshot.position() && self.is_quiet_after(at)? => {
+                return Ok(root);
+            }
+            Some(RootAt::LastSeen { .. }) | None => {}
         }
         let start = room_key(self.room, &[]);
         let end = room_key(self.room, &position.saturating_add(1).to_be_bytes());
