@@ -11,16 +11,16 @@ use state_res::pdu::Pdu;
 /// An event with its strings parsed.
 pub(crate) struct RumaEvent {
     pub(crate) event_id: OwnedEventId,
-    room_id: Option<OwnedRoomId>,
-    sender: OwnedUserId,
-    ts: MilliSecondsSinceUnixEpoch,
+    pub(crate) room_id: Option<OwnedRoomId>,
+    pub(crate) sender: OwnedUserId,
+    pub(crate) ts: MilliSecondsSinceUnixEpoch,
     pub(crate) event_type: TimelineEventType,
-    content: Box<RawValue>,
+    pub(crate) content: Box<RawValue>,
     pub(crate) state_key: Option<String>,
-    prev_events: Vec<OwnedEventId>,
+    pub(crate) prev_events: Vec<OwnedEventId>,
     pub(crate) auth_events: Vec<OwnedEventId>,
-    redacts: Option<OwnedEventId>,
-    rejected: bool,
+    pub(crate) redacts: Option<OwnedEventId>,
+    pub(crate) rejected: bool,
 }
 
 impl RumaEvent {

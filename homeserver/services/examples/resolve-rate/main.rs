@@ -9,12 +9,14 @@
 //! - **Ours** includes reading everything from RocksDB and committing the new nodes. *Cold*: the store was just opened, so that
 //!   neither its block cache nor the server's caches have anything, while the operating system may have the files. *Warm*: after a
 //!   resolution of the same states. The commit is not synced: that is the disk's time, and `commit-rate` in `storage` measures it.
-//! - **Theirs** is handed all events, parsed, in a hash map, and both states as its own maps, which is not timed. What is
+//! - **Theirs in memory** is handed all events, parsed, in a hash map, and both states as its own maps, which is not timed. What is
 //!   timed is its `resolve`, and beside it the auth chains of the whole states, which it wants as well: here a walk over
 //!   the events in memory.
+//! - **Theirs from the store** begins and ends where ours does: with two roots in RocksDB, and with the new nodes committed; *cold* and
+//!   *warm* as ours, but events are parsed anew in each resolution. What it reads and how is in `theirs_stored.rs`.
 //! - *Walking* is ours without the index, on the same store, warm.
 //!
-//! All three have to give the same state. Memory is measured in a process of its own that opens the store and resolves: its peak
+//! All have to give the same state. Memory is measured in a process of its own that opens the store and resolves: its peak
 //! against what it had before it began.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
@@ -23,13 +25,15 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod ours;
+mod report;
 mod room;
 #[path = "../../../../state-res/tests/rooms/ruma_event.rs"]
 mod ruma_event;
 mod theirs;
+mod theirs_stored;
 
 use net::{RealOptions, World};
-use serde_json::json;
+use report::Row;
 use state_res::room_version::RoomVersion;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -42,19 +46,6 @@ const COLD: usize = 15;
 const WARM: usize = 31;
 const THEIRS: usize = 5;
 const WALKING: usize = 3;
-
-/// One room and one conflict, measured. Times in milliseconds.
-struct Row {
-    version: RoomVersion,
-    entries: usize,
-    conflicts: usize,
-    cold: f64,
-    warm: f64,
-    walking: f64,
-    theirs: f64,
-    chains: f64,
-    memory: f64,
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -88,9 +79,9 @@ fn main() -> ExitCode {
         }
     }
     if markdown {
-        print_tables(&rows)
+        report::print_tables(&rows)
     } else {
-        print_json(&rows)
+        report::print_json(&rows)
     }
     ExitCode::SUCCESS
 }
@@ -105,8 +96,8 @@ async fn measure(world: &World, folder: &Path, version: RoomVersion, entries: us
         let conflicts = case.conflicts();
         eprintln!("version {version}, {entries} entries, {conflicts} conflicts");
         let maps = known.states(case);
-        // By turns, so that a machine that is slower for a while is so for both.
-        let (mut theirs, mut cold) = (Vec::new(), Vec::new());
+        // By turns, so that a machine that is slower for a while is so for all.
+        let (mut theirs, mut cold, mut theirs_cold) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..THEIRS {
             let one = known.resolve(version, &maps);
             for _ in 0..COLD / THEIRS {
@@ -114,6 +105,9 @@ async fn measure(world: &World, folder: &Path, version: RoomVersion, entries: us
                 let caches = ours::caches();
                 cold.push(ours::resolve(world, &store, &caches, &room, &roots, one.root).await);
             }
+            let store = ours::open(world, folder);
+            let caches = ours::caches();
+            theirs_cold.push(theirs_stored::resolve(world, &store, &caches, &room, &roots, one.root).await);
             theirs.push(one);
         }
         let expected = theirs[0].root;
@@ -126,6 +120,13 @@ async fn measure(world: &World, folder: &Path, version: RoomVersion, entries: us
                 warm.push(time);
             }
         }
+        let mut theirs_warm = Vec::new();
+        for turn in 0..THEIRS + 1 {
+            let time = theirs_stored::resolve(world, &store, &caches, &room, &roots, expected).await;
+            if turn >= 1 {
+                theirs_warm.push(time);
+            }
+        }
         let walking = (0..WALKING).map(|_| ours::walk(&store, &caches, &room, &roots, expected)).collect();
         drop(store);
         rows.push(Row {
@@ -135,8 +136,10 @@ async fn measure(world: &World, folder: &Path, version: RoomVersion, entries: us
             cold: median(cold),
             warm: median(warm),
             walking: median(walking),
-            theirs: median(theirs.iter().map(|one| one.resolving).collect()),
+            resolve: median(theirs.iter().map(|one| one.resolving).collect()),
             chains: median(theirs.iter().map(|one| one.chains).collect()),
+            theirs_cold: median(theirs_cold),
+            theirs_warm: median(theirs_warm),
             memory: memory(folder, &room, &roots),
         });
     }
@@ -166,76 +169,4 @@ fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
     let start = Instant::now();
     let result = work();
     (result, start.elapsed())
-}
-
-/// The exponent k of the best fit of time = c · sizeᵏ.
-fn exponent(points: &[(usize, f64)]) -> f64 {
-    let logs: Vec<(f64, f64)> = points.iter().map(|(size, time)| ((*size as f64).ln(), time.ln())).collect();
-    let mean = |of: fn(&(f64, f64)) -> f64| logs.iter().map(of).sum::<f64>() / logs.len() as f64;
-    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
-    let slope: f64 = logs.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
-    slope / logs.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
-}
-
-fn print_json(rows: &[Row]) {
-    for row in rows {
-        println!(
-            "{}",
-            json!({
-                "room_version": row.version.as_str(), "entries": row.entries, "conflicts": row.conflicts,
-                "cold_ms": row.cold, "warm_ms": row.warm, "walking_ms": row.walking,
-                "ruma_resolve_ms": row.theirs, "ruma_chains_ms": row.chains, "peak_mib_above_baseline": row.memory,
-            })
-        );
-    }
-}
-
-fn print_tables(rows: &[Row]) {
-    println!(
-        "| version | entries | conflicts | cold, ms | warm, ms | walking, ms | ruma `resolve`, ms | its chains, ms | × cold | × warm | MiB |"
-    );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for row in rows {
-        let theirs = row.theirs + row.chains;
-        println!(
-            "| {} | {} | {} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} |",
-            row.version,
-            row.entries,
-            row.conflicts,
-            row.cold,
-            row.warm,
-            row.walking,
-            row.theirs,
-            row.chains,
-            theirs / row.cold,
-            theirs / row.warm,
-            row.memory
-        );
-    }
-    println!("\n| version | grows with | at | cold | warm | ruma |\n| --- | --- | --- | ---: | ---: | ---: |");
-    for version in VERSIONS {
-        let of_version: Vec<&Row> = rows.iter().filter(|row| row.version == version).collect();
-        let line = |what: &str, at: String, points: Vec<(usize, &Row)>| {
-            let fit = |time: fn(&Row) -> f64| {
-                exponent(&points.iter().map(|(size, row)| (*size, time(row))).collect::<Vec<_>>())
-            };
-            let (cold, warm) = (fit(|row| row.cold), fit(|row| row.warm));
-            let theirs = fit(|row| row.theirs + row.chains);
-            println!("| {version} | {what} | {at} | {cold:.2} | {warm:.2} | {theirs:.2} |");
-        };
-        for conflicts in CONFLICTS {
-            let points: Vec<_> =
-                of_version.iter().filter(|row| row.conflicts == conflicts).map(|row| (row.entries, *row)).collect();
-            if points.len() > 1 {
-                line("the room", format!("{conflicts} conflicts"), points);
-            }
-        }
-        let mut sizes: Vec<usize> = of_version.iter().map(|row| row.entries).collect();
-        sizes.dedup();
-        for entries in sizes {
-            let points: Vec<_> =
-                of_version.iter().filter(|row| row.entries == entries).map(|row| (row.conflicts, *row)).collect();
-            line("the conflict", format!("{entries} entries"), points);
-        }
-    }
 }

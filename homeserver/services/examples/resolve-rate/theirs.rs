@@ -18,8 +18,12 @@ use std::time::Duration;
 /// All events of a room, as ruma wants them.
 pub(crate) struct Known {
     by_number: Vec<OwnedEventId>,
-    events: HashMap<OwnedEventId, Arc<RumaEvent>>,
+    events: Events,
 }
+
+/// Events by their ids.
+#[derive(Default)]
+pub(crate) struct Events(pub(crate) HashMap<OwnedEventId, Arc<RumaEvent>>);
 
 /// What resolving once took, and gave.
 pub(crate) struct Resolved {
@@ -33,7 +37,7 @@ impl Known {
         let events: Vec<Arc<RumaEvent>> = room.events.iter().map(|event| RumaEvent::new(event, false)).collect();
         Known {
             by_number: events.iter().map(|event| event.event_id.clone()).collect(),
-            events: events.into_iter().map(|event| (event.event_id.clone(), event)).collect(),
+            events: Events(events.into_iter().map(|event| (event.event_id.clone(), event)).collect()),
         }
     }
 
@@ -48,19 +52,8 @@ impl Known {
     }
 
     pub(crate) fn resolve(&self, version: RoomVersion, states: &[StateMap<OwnedEventId>; 2]) -> Resolved {
-        let rules: RoomVersionRules = RoomVersionId::try_from(version.as_str()).unwrap().rules().unwrap();
-        let (chains, chains_time) = timed(|| states.iter().map(|state| self.chain(state.values())).collect());
-        let (resolved, resolving) = timed(|| {
-            ruma_state_res::resolve(
-                &rules.authorization,
-                rules.state_res.v2_rules().unwrap(),
-                states,
-                chains,
-                |event| self.events.get(event).cloned(),
-                |conflicted| Some(self.subgraph(conflicted)),
-            )
-            .unwrap()
-        });
+        let (chains, chains_time) = timed(|| states.iter().map(|state| self.events.chain(state.values())).collect());
+        let (resolved, resolving) = timed(|| self.events.resolve(version, states, chains));
         let entries: Vec<_> = resolved
             .iter()
             .map(|((ty, key), event)| (StateKeyId::of(&ty.to_string(), key), EventKey::of(event.as_str())))
@@ -68,20 +61,49 @@ impl Known {
         let (root, _) = tree::insert(&MemoryNodes::default(), Root::EMPTY, &entries).unwrap();
         Resolved { root, chains: chains_time, resolving }
     }
+}
+
+impl Events {
+    pub(crate) fn resolve(
+        &self,
+        version: RoomVersion,
+        states: &[StateMap<OwnedEventId>; 2],
+        chains: Vec<EventIdSet<OwnedEventId>>,
+    ) -> StateMap<OwnedEventId> {
+        let rules: RoomVersionRules = RoomVersionId::try_from(version.as_str()).unwrap().rules().unwrap();
+        ruma_state_res::resolve(
+            &rules.authorization,
+            rules.state_res.v2_rules().unwrap(),
+            states,
+            chains,
+            |event| self.0.get(event).cloned(),
+            |conflicted| Some(self.subgraph(conflicted)),
+        )
+        .unwrap()
+    }
 
     /// The auth chain of these events together.
-    fn chain<'a>(&'a self, from: impl Iterator<Item = &'a OwnedEventId>) -> EventIdSet<OwnedEventId> {
+    pub(crate) fn chain<'a>(&'a self, from: impl Iterator<Item = &'a OwnedEventId>) -> EventIdSet<OwnedEventId> {
         let mut chain = EventIdSet::new();
+        self.extend_chain(&mut chain, from);
+        chain
+    }
+
+    /// Adds the auth chain of these events to one.
+    pub(crate) fn extend_chain<'a>(
+        &'a self,
+        chain: &mut EventIdSet<OwnedEventId>,
+        from: impl Iterator<Item = &'a OwnedEventId>,
+    ) {
         let mut stack: Vec<&OwnedEventId> = from.collect();
         while let Some(event) = stack.pop() {
-            for cited in &self.events[event].auth_events {
+            for cited in &self.0[event].auth_events {
                 if !chain.contains(cited) {
                     chain.insert(cited.clone());
                     stack.push(cited);
                 }
             }
         }
-        chain
     }
 
     /// What lies between conflicted events: of their chains, what leads back to one of them.
@@ -90,7 +112,7 @@ impl Known {
         let below = self.chain(conflicted.iter().copied());
         let mut cited_by: HashMap<&OwnedEventId, Vec<&OwnedEventId>> = HashMap::new();
         for event in below.iter().chain(conflicted.iter().copied()) {
-            for cited in &self.events[event].auth_events {
+            for cited in &self.0[event].auth_events {
                 cited_by.entry(cited).or_default().push(event);
             }
         }
