@@ -21,6 +21,7 @@ mod spaces;
 mod state;
 mod threads;
 mod typing;
+mod upgrades;
 mod visibility;
 mod voip;
 mod waiting;

@@ -23,6 +23,7 @@ mod summary;
 mod switches;
 mod threads;
 mod transaction;
+mod transferred;
 mod unanswered;
 mod under_way;
 mod upgrade;

@@ -1,6 +1,6 @@
 //! Room upgrades (client-server API, "Room upgrades").
 
-use super::Peers;
+use super::{Peers, transferred};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rooms::RoomReader;
@@ -9,7 +9,8 @@ use crate::rooms::head::Head;
 use crate::rooms::power::Power;
 use crate::rooms::send::not_in_room;
 use serde_json::{Map, Value, json};
-use state_res::auth::PowerLevel;
+use state_res::auth::{Level, PowerLevel, PowerLevels};
+use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 
 /// State that the new room begins with, in the order in which it is set; power levels last, as they may take power away.
@@ -28,7 +29,7 @@ const TRANSFERRED: [&str; 9] = [
 const NOT_TRANSFERRED: [&str; 4] = ["creator", "room_version", "predecessor", "additional_creators"];
 /// What it takes at least to send to, or invite to, a room that has been replaced.
 const LEVEL_OF_REPLACED: i64 = 50;
-/// The level of whoever makes a room, before version 12.
+/// The level of whoever makes a room, before version 12: the most that they can set.
 const LEVEL_OF_CREATOR: i64 = 100;
 
 impl Peers {
@@ -68,7 +69,7 @@ impl Peers {
         self.rooms.set_state(user_id, room_id, "m.room.tombstone", "", tombstone).await?;
         // The room is replaced by now; what fails from here on can be done by hand.
         for (what, done) in [
-            ("aliases", self.move_aliases(user_id, room_id, &replacement, &reader, &head).await),
+            ("aliases", self.move_aliases(user_id, room_id, (&replacement, version), &reader, &head).await),
             ("directory entry", self.move_listing(user_id, room_id, &replacement).await),
             ("power levels", self.close(user_id, room_id, &reader, &head).await),
         ] {
@@ -79,10 +80,18 @@ impl Peers {
         Ok(replacement)
     }
 
-    async fn move_aliases(&self, user_id: &str, from: &str, to: &str, reader: &RoomReader, head: &Head) -> Result<()> {
+    async fn move_aliases(
+        &self,
+        user_id: &str,
+        from: &str,
+        (to, version): (&str, RoomVersion),
+        reader: &RoomReader,
+        head: &Head,
+    ) -> Result<()> {
         self.rooms.move_aliases(from, to).await?;
         let Some(canonical) = reader.state_event(head.root, "m.room.canonical_alias", "")? else { return Ok(()) };
-        self.rooms.set_state(user_id, to, "m.room.canonical_alias", "", canonical.content().clone()).await?;
+        let content = transferred::content(canonical.content().clone(), version);
+        self.rooms.set_state(user_id, to, "m.room.canonical_alias", "", content).await?;
         self.rooms.set_state(user_id, from, "m.room.canonical_alias", "", Map::new()).await?;
         Ok(())
     }
@@ -97,16 +106,23 @@ impl Peers {
 
     /// Keeps ordinary members from sending to, and inviting to, the old room.
     async fn close(&self, user_id: &str, room_id: &str, reader: &RoomReader, head: &Head) -> Result<()> {
-        let Some(levels) = reader.state_event(head.root, "m.room.power_levels", "")? else { return Ok(()) };
-        let mut levels = levels.content().clone();
-        let level = |levels: &Map<String, Value>, name: &str| levels.get(name).and_then(Value::as_i64).unwrap_or(0);
-        let least = LEVEL_OF_REPLACED.max(level(&levels, "users_default").saturating_add(1));
-        for name in ["events_default", "invite"] {
-            let raised = level(&levels, name).max(least);
-            levels.insert(name.into(), json!(raised));
+        let (create, levels) =
+            (required_create(reader, head)?, reader.state_event(head.root, "m.room.power_levels", "")?);
+        let Some(levels) = levels else { return Ok(()) };
+        let view = PowerLevels::new(&create, Some(&levels));
+        let level = |level: Level| view.level(level).unwrap_or_else(|_| level.default());
+        let least = LEVEL_OF_REPLACED.max(level(Level::UsersDefault).saturating_add(1));
+        let mut content = levels.content().clone();
+        for raised in [Level::EventsDefault, Level::Invite] {
+            content.insert(raised.property().into(), json!(level(raised).max(least)));
         }
-        self.rooms.set_state(user_id, room_id, "m.room.power_levels", "", levels).await.map(|_| ())
+        self.rooms.set_state(user_id, room_id, "m.room.power_levels", "", content).await.map(|_| ())
     }
+}
+
+fn required_create(reader: &RoomReader, head: &Head) -> Result<Pdu> {
+    let create = reader.state_event(head.root, "m.room.create", "")?;
+    create.ok_or_else(|| Error::internal("a room has no create event"))
 }
 
 /// The request that makes the new room.
@@ -118,11 +134,9 @@ fn successor(
     version: RoomVersion,
     additional_creators: &[String],
 ) -> Result<CreateRoom> {
-    let mut creation_content = Map::new();
-    if let Some(create) = reader.state_event(head.root, "m.room.create", "")? {
-        creation_content = create.content().clone();
-        creation_content.retain(|name, _| !NOT_TRANSFERRED.contains(&name.as_str()));
-    }
+    let create = required_create(reader, head)?;
+    let mut creation_content = transferred::content(create.content().clone(), version);
+    creation_content.retain(|name, _| !NOT_TRANSFERRED.contains(&name.as_str()));
     let mut predecessor = json!({ "room_id": room_id });
     let creators_are_infinite = version.rules().create_event_is_room_id;
     if creators_are_infinite {
@@ -136,8 +150,9 @@ fn successor(
     let mut initial_state = Vec::new();
     for event_type in TRANSFERRED {
         let Some(event) = reader.state_event(head.root, event_type, "")? else { continue };
-        let mut content = event.content().clone();
-        if event_type == "m.room.power_levels" {
+        let content = if event_type == "m.room.power_levels" {
+            let most = (!creators_are_infinite).then_some(LEVEL_OF_CREATOR);
+            let mut content = transferred::power_levels(&create, &event, version, most);
             let users = content.entry("users").or_insert_with(|| json!({}));
             if let Some(users) = users.as_object_mut() {
                 if creators_are_infinite {
@@ -147,10 +162,10 @@ fn successor(
                     users.insert(user_id.to_owned(), json!(LEVEL_OF_CREATOR));
                 }
             }
-            if !creators_are_infinite {
-                cap(&mut content);
-            }
-        }
+            content
+        } else {
+            transferred::content(event.content().clone(), version)
+        };
         initial_state.push(InitialState { event_type: event_type.to_owned(), state_key: String::new(), content });
     }
     Ok(CreateRoom {
@@ -160,17 +175,4 @@ fn successor(
         initial_state,
         ..CreateRoom::default()
     })
-}
-
-/// Lowers every level above that of whoever makes a room, which they could not set.
-fn cap(levels: &mut Map<String, Value>) {
-    for value in levels.values_mut() {
-        match value {
-            Value::Object(inner) => cap(inner),
-            Value::Number(level) if level.as_i64().is_none_or(|level| level > LEVEL_OF_CREATOR) => {
-                *value = json!(LEVEL_OF_CREATOR);
-            }
-            _ => {}
-        }
-    }
 }
