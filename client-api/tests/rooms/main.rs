@@ -12,6 +12,7 @@ mod limits;
 mod looking;
 mod memberships;
 mod nulls;
+mod purged;
 mod reading;
 mod sending;
 #[allow(dead_code)] // shared with the tests of accounts, which need the rest

@@ -183,6 +183,10 @@ impl Peers {
 
     /// `GET /rooms/{roomId}/context/{eventId}`: JSON text.
     ///
+    /// An event of the current state that has no place in what is here of the room's history (it was set before our join, or before a purge's
+    /// cut) stands alone, with the current state, for who is in the room. It comes without tokens: a client that paged on from any place would
+    /// take what it finds there for this event's neighbours.
+    ///
     /// # Errors
     /// 403 `M_FORBIDDEN`, 404 `M_NOT_FOUND`.
     pub fn context(
@@ -196,7 +200,18 @@ impl Peers {
     ) -> Result<Vec<u8>> {
         let reader = self.rooms.reader(RoomKey::of(room_id));
         let viewer = Viewer::new(&reader, user_id)?;
-        let (event, history) = self.event_seen(&viewer, room_id, event_id)?;
+        let (event, history) = match self.event_seen(&viewer, room_id, event_id) {
+            Ok(found) => found,
+            Err(hidden) => {
+                let Some(head) = reader.head()? else { return Err(hidden) };
+                let Some(event) = timeline::current_state_event(&reader, &viewer, &head, event_id)? else {
+                    return Err(hidden);
+                };
+                let view = self.view(&reader, &viewer, user_id, device_id, room_id);
+                let around = Around { event: &event, before: &[], after: &[], root: head.root, tokens: None };
+                return around.write(&view, filter);
+            }
+        };
         let half = limit / 2;
         let side = |direction, from: &Boundary, count: usize| {
             if count == 0 {
@@ -214,31 +229,9 @@ impl Peers {
         let view = self.view(&reader, &viewer, user_id, device_id, room_id);
         let last = after.events.last().unwrap_or(&event);
         let root = reader.standing(last.key())?.map_or(Root::EMPTY, |standing| standing.after);
-        let mut state = Vec::new();
-        if filter.lazy_load_members {
-            let all: Vec<StoredEvent> = before.events.iter().chain([&event]).chain(&after.events).cloned().collect();
-            state = members_of_senders(&reader, &all)?;
-        }
-        for key in reader.state(root)? {
-            let event = reader.required_stored(key)?;
-            if !(filter.lazy_load_members && event.is_type("m.room.member")) {
-                state.push(event);
-            }
-        }
-        let mut json = Vec::with_capacity(2048);
-        let start = before.end.clone().unwrap_or(before_start);
-        let end = after.end.clone().unwrap_or(after_start);
-        let _ = write!(json, "{{\"start\":\"{}\",\"end\":\"{}\",\"event\":", start.token(), end.token());
-        json.extend_from_slice(view.json(&event)?.as_bytes());
-        for (name, text) in [
-            ("events_before", view.json_array(&before.events)?),
-            ("events_after", view.json_array(&after.events)?),
-            ("state", view.json_array(&state)?),
-        ] {
-            let _ = write!(json, ",\"{name}\":{text}");
-        }
-        json.push(b'}');
-        Ok(json)
+        let tokens = (before.end.unwrap_or(before_start), after.end.unwrap_or(after_start));
+        let around = Around { event: &event, before: &before.events, after: &after.events, root, tokens: Some(tokens) };
+        around.write(&view, filter)
     }
 
     /// `GET /rooms/{roomId}/timestamp_to_event`.
@@ -254,11 +247,65 @@ impl Peers {
     }
 }
 
+/// An event and what stands around it.
+struct Around<'a> {
+    event: &'a StoredEvent,
+    /// Newest first.
+    before: &'a [StoredEvent],
+    /// Oldest first.
+    after: &'a [StoredEvent],
+    /// The state that is shown with them.
+    root: Root,
+    /// From where to page back, and on.
+    tokens: Option<(Boundary, Boundary)>,
+}
+
+impl Around<'_> {
+    /// JSON text.
+    fn write(&self, view: &ClientView<'_>, filter: &EventFilter) -> Result<Vec<u8>> {
+        let reader = view.reader;
+        let mut state = Vec::new();
+        if filter.lazy_load_members {
+            state = members_in(reader, self.root, self.before.iter().chain([self.event]).chain(self.after))?;
+        }
+        for key in reader.state(self.root)? {
+            let event = reader.required_stored(key)?;
+            if !(filter.lazy_load_members && event.is_type("m.room.member")) {
+                state.push(event);
+            }
+        }
+        let mut json = Vec::with_capacity(2048);
+        json.push(b'{');
+        if let Some((start, end)) = &self.tokens {
+            let _ = write!(json, "\"start\":\"{}\",\"end\":\"{}\",", start.token(), end.token());
+        }
+        let _ = write!(json, "\"event\":{}", view.json(self.event)?);
+        for (name, text) in [
+            ("events_before", view.json_array(self.before)?),
+            ("events_after", view.json_array(self.after)?),
+            ("state", view.json_array(&state)?),
+        ] {
+            let _ = write!(json, ",\"{name}\":{text}");
+        }
+        json.push(b'}');
+        Ok(json)
+    }
+}
+
 /// Member events of the senders of `events`, at the last of them.
 fn members_of_senders(reader: &RoomReader, events: &[StoredEvent]) -> Result<Vec<StoredEvent>> {
     let Some(last) = events.last() else { return Ok(Vec::new()) };
     let root = reader.standing(last.key())?.map_or(Root::EMPTY, |standing| standing.after);
-    let senders: BTreeSet<String> = events.iter().map(StoredEvent::sender).collect();
+    members_in(reader, root, events)
+}
+
+/// Member events of the senders of `events`, in the state `root`.
+fn members_in<'e>(
+    reader: &RoomReader,
+    root: Root,
+    events: impl IntoIterator<Item = &'e StoredEvent>,
+) -> Result<Vec<StoredEvent>> {
+    let senders: BTreeSet<String> = events.into_iter().map(StoredEvent::sender).collect();
     let mut members = Vec::new();
     for sender in senders {
         if let Some(key) = reader.state_event_key(root, "m.room.member", &sender)? {

@@ -238,12 +238,26 @@ pub fn readable_event(reader: &RoomReader, viewer: &Viewer<'_>, head: &Head, eve
         Ok((event, _)) => return Ok(event),
         Err(hidden) => hidden,
     };
+    current_state_event(reader, viewer, head, event_id)?.ok_or(hidden)
+}
+
+/// An event of the room's current state, for who is in the room, wherever it has its place.
+///
+/// # Errors
+/// A failing store; damage.
+pub fn current_state_event(
+    reader: &RoomReader,
+    viewer: &Viewer<'_>,
+    head: &Head,
+    event_id: &str,
+) -> Result<Option<StoredEvent>> {
     if viewer.is_joined()
         && let Some(event) = reader.stored(EventKey::of(event_id))?
+        && event.room() == reader.room()
         && let Some(state_key) = event.state_key()
         && reader.state_event_key(head.root, &event.event_type(), &state_key)? == Some(event.key())
     {
-        return Ok(event);
+        return Ok(Some(event));
     }
-    Err(hidden)
+    Ok(None)
 }

@@ -6,7 +6,7 @@
 use super::caches::Perspective;
 use super::head::Head;
 use super::history::HistoryKey;
-use super::memberships::is_forgotten;
+use super::memberships::{is_forgotten, of_user_in};
 use super::reader::{Membership, RoomReader};
 use super::record::StoredEvent;
 use super::standing::Standing;
@@ -146,9 +146,9 @@ impl<'a> Viewer<'a> {
     }
 
     /// Whether there was a time, now included, of which the user may see what was said: they were joined, or invited where invited users see
-    /// it, or the room was open to everyone.
+    /// it, or the room was open to everyone. That time may have been purged since.
     pub fn sees_some_time(&self, head: &Head) -> Result<bool> {
-        if self.was_joined() {
+        if self.was_joined() || self.left_before_a_purge()? {
             return Ok(true);
         }
         if self.is_open(head.root)? {
@@ -187,6 +187,17 @@ impl<'a> Viewer<'a> {
             HistoryVisibility::Invited => !self.forgotten && membership == Some(Membership::Invite),
             HistoryVisibility::Shared | HistoryVisibility::Joined => false,
         })
+    }
+
+    /// Whether the user was joined before they left, of which the room's history says nothing any more.
+    fn left_before_a_purge(&self) -> Result<bool> {
+        if self.forgotten {
+            return Ok(false);
+        }
+        let row = of_user_in(self.reader.snapshot(), self.user, self.reader.room())?;
+        Ok(row.is_some_and(|row| {
+            matches!(row.membership, Membership::Leave | Membership::Ban) && row.previous == Some(Membership::Join)
+        }))
     }
 
     /// Where the user last stopped being joined; `None` for who is joined, or never was.
