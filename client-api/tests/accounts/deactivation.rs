@@ -21,7 +21,12 @@ fn a_deactivated_account_is_closed_and_its_name_stays_taken() {
         for token in [&alice.token, &other.token] {
             server.get("/account/whoami", token).await.error(401, "M_UNKNOWN_TOKEN");
         }
-        server.tell("/login", password_login("alice", PASSWORD)).await.error(403, "M_USER_DEACTIVATED");
+        // Nobody can prove any more whose it was, so that nobody is told that it was.
+        let unknown = server.tell("/login", password_login("nobody", PASSWORD)).await.error(403, "M_FORBIDDEN");
+        for password in [PASSWORD, "wrong"] {
+            let answer = server.tell("/login", password_login("alice", password)).await.error(403, "M_FORBIDDEN");
+            assert_eq!(answer, unknown);
+        }
         server.tell("/register", json!({ "username": "alice" })).await.error(400, "M_USER_IN_USE");
         server.ask("/profile/@alice:example.org").await.error(404, "M_NOT_FOUND");
         let bob = server.user("bob").await;

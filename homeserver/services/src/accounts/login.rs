@@ -67,10 +67,8 @@ impl UserIdentifier {
 pub(super) enum PasswordOwner {
     /// It is this account's.
     Proved(Versioned<AccountRecord>),
-    /// It is not, or there is no such account.
+    /// It is not, or there is no such account, or one that was deactivated and has no password any more.
     Wrong,
-    /// There is nothing to prove any more.
-    Deactivated,
 }
 
 impl Accounts {
@@ -78,7 +76,8 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// 403 `M_FORBIDDEN` or `M_USER_DEACTIVATED`, 400 for a request that is not as required, 429.
+    /// 403 `M_FORBIDDEN`, for deactivated accounts too: their passwords are gone, so that to say more would tell anyone which accounts there
+    /// were. 400 for a request that is not as required, 429.
     pub async fn login(&self, request: LoginRequest, address: IpAddr) -> Result<NewSession> {
         if request.kind != "m.login.password" {
             return Err(Error::unknown("`type` must be one that GET /login offers: m.login.password."));
@@ -101,9 +100,6 @@ impl Accounts {
         for _ in 0..MAX_COMMIT_ATTEMPTS {
             let account = match self.check_password(&user_id, password).await? {
                 PasswordOwner::Proved(account) => account,
-                PasswordOwner::Deactivated => {
-                    return Err(Error::new(403, "M_USER_DEACTIVATED", "This account has been deactivated."));
-                }
                 PasswordOwner::Wrong => return Err(Error::forbidden("User name or password is wrong.")),
             };
             if let Some(session) = self.open_session(&account, &device).await? {
@@ -135,8 +131,7 @@ impl Accounts {
         let hash = account.as_ref().and_then(|account| account.value.password.clone());
         let right = self.passwords.check(password, hash).await?;
         match account {
-            Some(account) if account.value.deactivated => Ok(PasswordOwner::Deactivated),
-            Some(account) if right => {
+            Some(account) if right && !account.value.deactivated => {
                 self.limits.give_back(&limits::PASSWORD_BY_ACCOUNT, user_id);
                 Ok(PasswordOwner::Proved(account))
             }

@@ -167,7 +167,7 @@ impl Accounts {
         }
         match self.check_password(&user_id, password).await? {
             PasswordOwner::Proved(_) => Ok(user_id),
-            PasswordOwner::Wrong | PasswordOwner::Deactivated => Err(Error::forbidden("The password is wrong.")),
+            PasswordOwner::Wrong => Err(Error::forbidden("The password is wrong.")),
         }
     }
 
