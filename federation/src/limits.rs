@@ -32,8 +32,11 @@ pub const MAX_KEYS_ANSWER: usize = 64 * 1024;
 /// The largest part of an error answer that we read.
 pub const MAX_ERROR_ANSWER: usize = 64 * 1024;
 
-/// The most characters of a peer's error sentence that we keep.
+/// The most bytes of a peer's error sentence that we keep.
 pub const MAX_ERROR_SENTENCE: usize = 512;
+
+/// The most bytes of further members of a peer's error answer that are passed on.
+pub const MAX_ERROR_MEMBERS: usize = 4 * 1024;
 
 /// The most events given to one `backfill`.
 pub const MAX_BACKFILL: usize = 100;

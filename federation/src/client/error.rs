@@ -4,7 +4,13 @@ use net::SendError;
 use serde_json::{Map, Value};
 
 use super::RouteError;
-use crate::{ApiError, limits::MAX_ERROR_SENTENCE};
+use crate::{
+    ApiError,
+    limits::{MAX_ERROR_MEMBERS, MAX_ERROR_SENTENCE},
+};
+
+/// Longest error code that is taken for one, in bytes.
+const MAX_ERROR_CODE: usize = 64;
 
 /// Why a request to a peer has no result.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -103,9 +109,9 @@ impl RequestError {
 pub struct PeerError {
     /// HTTP status.
     pub status: u16,
-    /// Its `errcode`; `M_UNKNOWN` if it gave none.
+    /// Its `errcode`; `M_UNKNOWN` if it gave none, or one that is no identifier.
     pub errcode: String,
-    /// Its sentence, cut to [`MAX_ERROR_SENTENCE`].
+    /// Its sentence on one line, without control characters, cut to [`MAX_ERROR_SENTENCE`].
     pub message: String,
     /// The whole body, if it is a JSON object.
     pub body: Map<String, Value>,
@@ -116,8 +122,8 @@ impl PeerError {
     pub fn read(status: u16, body: &[u8]) -> Self {
         let body: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
         let text = |key: &str| body.get(key).and_then(Value::as_str);
-        let errcode = text("errcode").filter(|code| code.len() <= 64).unwrap_or("M_UNKNOWN").to_owned();
-        let message = text("error").unwrap_or_default().chars().take(MAX_ERROR_SENTENCE).collect();
+        let errcode = text("errcode").filter(|code| is_code(code)).unwrap_or("M_UNKNOWN").to_owned();
+        let message = one_line(text("error").unwrap_or_default());
         Self { status, errcode, message, body }
     }
 
@@ -131,14 +137,70 @@ impl PeerError {
         matches!(self.status, 404 | 405) && (self.errcode == "M_UNRECOGNIZED" || self.body.is_empty())
     }
 
-    /// The same, to pass through to whoever asked us.
+    /// The same, to pass through to whoever asked us, further members included: all of them, unless they are longer than
+    /// [`MAX_ERROR_MEMBERS`].
     pub fn to_api_error(&self) -> ApiError {
         let mut error = ApiError::new(self.status, self.errcode.clone(), self.message.clone());
-        for (key, value) in &self.body {
-            if key != "errcode" && key != "error" {
-                error = error.with(key, value.clone());
+        let mut others = self.body.clone();
+        others.retain(|key, _| key != "errcode" && key != "error");
+        if serde_json::to_vec(&others).is_ok_and(|text| text.len() <= MAX_ERROR_MEMBERS) {
+            for (key, value) in others {
+                error = error.with(&key, value);
             }
         }
         error
+    }
+}
+
+/// Whether this has the form of an error code.
+fn is_code(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (1..=MAX_ERROR_CODE).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+/// What a peer wrote, as one line that can stand among other words: runs of white space and control characters become a space, and what turns the
+/// direction of writing goes. At most [`MAX_ERROR_SENTENCE`] bytes.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    let mut is_apart = false;
+    for char in text.chars() {
+        if char.is_whitespace() || char.is_control() {
+            is_apart = true;
+            continue;
+        }
+        if matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            continue;
+        }
+        let space = if is_apart && !line.is_empty() { " " } else { "" };
+        if line.len() + space.len() + char.len_utf8() > MAX_ERROR_SENTENCE {
+            break;
+        }
+        line.push_str(space);
+        line.push(char);
+        is_apart = false;
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_of_peers_are_short_lines() {
+        for (text, line) in [
+            ("", ""),
+            (" \n", ""),
+            ("No.", "No."),
+            ("\tNo \r\n\u{0}entry\u{85}\u{7f} ", "No entry"),
+            ("\u{202e}oN\u{2066}", "oN"),
+        ] {
+            assert_eq!(one_line(text), line, "{text:?}");
+        }
+        let long = "ö".repeat(MAX_ERROR_SENTENCE);
+        assert_eq!(one_line(&long).len(), MAX_ERROR_SENTENCE);
+        assert_eq!(one_line(&format!("a{long}")).len(), MAX_ERROR_SENTENCE - 1);
+        let words = "a ".repeat(MAX_ERROR_SENTENCE);
+        assert_eq!(one_line(&words).len(), MAX_ERROR_SENTENCE - 1);
     }
 }

@@ -44,11 +44,12 @@ pub use threads::{DEFAULT_THREADS, MAX_THREADS, ThreadsRequest};
 use crate::ephemeral::Ephemeral;
 use crate::error::Error;
 use crate::rooms::Rooms;
-use federation::client::RequestError;
+use federation::client::{PeerError, RequestError};
 use federation::{Client, KeyRing};
 use lru::LruCache;
 use net::World;
 use parking_lot::Mutex;
+use serde_json::Value;
 use state_res::ids::{EventKey, RoomKey};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ use under_way::UnderWay;
 
 /// Rooms whose incoming events wait for one another.
 const LOCKS: NonZeroUsize = NonZeroUsize::new(4_096).expect("4,096 is not 0");
+/// Longest name of a room version that another server's error may name, in bytes.
+const MAX_ROOM_VERSION: usize = 32;
 /// Gaps whose fillers do.
 const GAPS: NonZeroUsize = NonZeroUsize::new(4_096).expect("4,096 is not 0");
 
@@ -115,18 +118,40 @@ impl Peers {
     }
 }
 
-/// What a client is told of a failed request to another server.
+/// What a client is told of a failed request to another server: where it was refused, the other server's code and words, which are said to be its,
+/// and what clients go by. Both are bounded.
 pub(crate) fn remote_error(error: &RequestError) -> Error {
-    // What another server says of tokens is not about the client's, which would sign its user out.
-    let is_about_tokens = |errcode: &str| matches!(errcode, "M_UNKNOWN_TOKEN" | "M_MISSING_TOKEN");
-    match error.peer() {
-        Some(peer) if (400..500).contains(&peer.status) && peer.status != 401 && !is_about_tokens(&peer.errcode) => {
-            let api = peer.to_api_error();
-            Error { status: api.status, errcode: api.errcode, message: api.message, extra: api.extra }
+    match error {
+        RequestError::Peer { destination, error: peer } if is_for_clients(peer) => {
+            let message = if peer.message.is_empty() {
+                format!("{destination} answered {} and does not say why.", peer.errcode)
+            } else {
+                format!("{destination} answered: {}", peer.message)
+            };
+            let mut told = Error { status: peer.status, errcode: peer.errcode.clone().into(), message, extra: None };
+            if let Some(time) = peer.retry_after_ms() {
+                told = told.with("retry_after_ms", time);
+            }
+            let version = peer.body.get("room_version").and_then(Value::as_str);
+            match version.filter(|version| version.len() <= MAX_ROOM_VERSION) {
+                Some(version) => told.with("room_version", version),
+                None => told,
+            }
         }
         _ => {
             tracing::info!(%error, "another server could not be asked");
             Error::new(502, "M_UNKNOWN", format!("The other server could not be asked: {}.", error.for_others()))
         }
     }
+}
+
+/// Whether this is a refusal that says something about what the client wanted.
+pub(crate) fn is_for_clients(peer: &PeerError) -> bool {
+    (400..500).contains(&peer.status) && peer.status != 401 && !is_about_asker(&peer.errcode)
+}
+
+/// Whether this code speaks of who asked: what another server says of accounts and tokens is not about the client's, which would sign its user
+/// out, or take them for locked out.
+pub(crate) fn is_about_asker(errcode: &str) -> bool {
+    ["M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_USER_LOCKED", "M_USER_SUSPENDED", "M_USER_DEACTIVATED"].contains(&errcode)
 }

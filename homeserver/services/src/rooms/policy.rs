@@ -6,6 +6,7 @@
 use super::reader::RoomReader;
 use super::writer::NewEvent;
 use crate::error::{Error, Result};
+use crate::peers::{is_about_asker, is_for_clients, remote_error};
 use federation::Client;
 use federation::client::{PeerError, RequestError};
 use lru::LruCache;
@@ -331,12 +332,15 @@ impl PolicyServers {
     }
 }
 
-/// What the policy server itself said, if it said something.
+/// What the policy server itself said, if it said something: "that error SHOULD be provided to the client verbatim".
 fn refusal(error: &RequestError) -> Option<Error> {
     let peer = error.peer().filter(|peer| !peer.is_unrecognized() && peer.body.contains_key("errcode"))?;
-    let passed = crate::peers::remote_error(error);
-    if (400..500).contains(&peer.status) {
-        return Some(passed);
+    if is_for_clients(peer) {
+        let api = peer.to_api_error();
+        return Some(Error { status: api.status, errcode: api.errcode, message: api.message, extra: api.extra });
+    }
+    if (400..500).contains(&peer.status) || is_about_asker(&peer.errcode) {
+        return Some(remote_error(error));
     }
     // It says so itself, so that its words are worth more than ours; but it is not we who failed.
     Some(Error { status: 502, errcode: peer.errcode.clone().into(), message: peer.message.clone(), extra: None })

@@ -15,3 +15,4 @@ mod removals;
 mod scene;
 mod secrets;
 mod visibility;
+mod words;

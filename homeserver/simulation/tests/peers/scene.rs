@@ -17,6 +17,18 @@ pub(crate) struct Scene<'a> {
     pub(crate) version: &'static str,
 }
 
+/// Runs a test in a room of alice's on a network of one server: [`Scene::room`].
+pub(crate) fn with_room(seed: u64, version: &'static str, test: impl AsyncFnOnce(Scene<'_>, PeerRoom)) {
+    let network = Network::new(seed, 1);
+    network
+        .run(async {
+            let scene = Scene::begin(&network, version).await;
+            let room = scene.room().await;
+            test(scene, room).await;
+        })
+        .unwrap();
+}
+
 impl<'a> Scene<'a> {
     /// Begins on a network with one server that does not run yet.
     pub(crate) async fn begin(network: &'a Network, version: &'static str) -> Self {
