@@ -6,6 +6,7 @@ mod common;
 
 use common::{Response, Server, causeway, finish, run, stderr, stdout};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::Output;
 use tempfile::TempDir;
@@ -22,6 +23,30 @@ fn succeeds(output: &Output) -> String {
 fn fails(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{}", stdout(output));
     stderr(output)
+}
+
+/// What the message of this number says: text that does not compress away.
+fn text(nth: usize) -> String {
+    let mut state = nth as u64 + 1;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + (state >> 59) as u8 % 26)
+    };
+    (0..4_000).map(|_| letter()).collect()
+}
+
+/// Whether a file of the database has a piece of what the message of this number says.
+fn is_on_disk(data_dir: &Path, nth: usize) -> bool {
+    /// So long that chance does not repeat it, and so short that compression leaves some as they are.
+    const PIECE: usize = 16;
+    let text = text(nth);
+    let pieces: HashSet<&[u8]> = text.as_bytes().windows(PIECE).collect();
+    let files = std::fs::read_dir(data_dir.join("store")).unwrap();
+    files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).any(|bytes| {
+        // A file's bytes are looked at where they are letters, as most are not.
+        let mut runs = bytes.split(|byte| !byte.is_ascii_lowercase());
+        runs.any(|run| run.windows(PIECE).any(|piece| pieces.contains(piece)))
+    })
 }
 
 /// Alice, signed in on a running server.
@@ -54,15 +79,6 @@ impl Alice {
             .as_str()
             .unwrap()
             .to_owned();
-        // Text that does not compress away.
-        let text = |nth: usize| -> String {
-            let mut state = nth as u64 + 1;
-            let mut letter = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                char::from(b'a' + (state >> 59) as u8 % 26)
-            };
-            (0..4_000).map(|_| letter()).collect()
-        };
         for nth in 0..messages {
             let body = json!({ "msgtype": "m.text", "body": text(nth) });
             assert_eq!(self.ask("PUT", &format!("/rooms/{room}/send/m.room.message/{nth}"), &body).status, 200);
@@ -116,6 +132,13 @@ fn rooms_are_purged_beside_a_running_server() {
     assert!(alice.knows(&alice.room(1)));
     let again = fails(&room(folder.path(), &["purge", &id, "--all"]));
     assert!(again.contains("This server knows no room"), "{again}");
+
+    // What the database's log of the last writes still has of it is gone with the next start.
+    drop(alice);
+    let alice = Alice::on(folder.path());
+    assert!(!is_on_disk(folder.path(), 2));
+    assert!(is_on_disk(folder.path(), 0));
+    drop(alice);
 }
 
 #[test]
@@ -128,7 +151,10 @@ fn rooms_are_purged_without_a_running_server() {
 
     let refused = fails(&room(folder.path(), &["purge", &kept, "--all"]));
     assert!(refused.contains("@alice:test.example is in this room"), "{refused}");
+    assert!(is_on_disk(folder.path(), 5));
     let said = succeeds(&room(folder.path(), &["purge", &left, "--all"]));
+    assert!(!is_on_disk(folder.path(), 5));
+    assert!(is_on_disk(folder.path(), 1));
     // Six make the room, or some more.
     let events: u32 = said.split_once("deleted, with ").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!((47..60).contains(&events), "{said}");
