@@ -173,24 +173,7 @@ impl Bench {
                 };
                 self.rooms.write(ROOM, work).await.map(drop)
             }
-            Op::Given(at, key) => {
-                let (event, id) = self.any(at);
-                let mut state = self.states.lock()[&event].1.clone();
-                if let Some(key) = key {
-                    state.insert(StateKeyId::of("given", &key.to_string()), event);
-                }
-                let entries: Vec<_> = state.clone().into_iter().collect();
-                let work = |writer: &mut RoomWriter<'_>| {
-                    // As when other servers tell a state: its events are there before it is.
-                    let stored = |event: &EventKey| writer.reader.snapshot().contains(tables::PDUS, event.as_bytes());
-                    if !state.values().all(|event| stored(event).unwrap()) {
-                        return Ok(());
-                    }
-                    let root = writer.root_of(&entries)?;
-                    self.old_event(writer, &id, key.unwrap_or_default(), (root, state.clone()))
-                };
-                self.rooms.write(ROOM, work).await.map(drop)
-            }
+            Op::Given(at, key) => self.given(self.any(at), key).await,
             Op::Forget(at, count) => {
                 let made = self.made.lock().clone();
                 let start = at.index(made.len());
@@ -212,6 +195,25 @@ impl Bench {
                 .await
             }
         }
+    }
+
+    /// [`Op::Given`] with the state after `event`.
+    async fn given(&self, (event, id): (EventKey, String), key: Option<u8>) -> services::Result<()> {
+        let mut state = self.states.lock()[&event].1.clone();
+        if let Some(key) = key {
+            state.insert(StateKeyId::of("given", &key.to_string()), event);
+        }
+        let entries: Vec<_> = state.clone().into_iter().collect();
+        let work = |writer: &mut RoomWriter<'_>| {
+            // As when other servers tell a state: its events are there before it is.
+            let stored = |event: &EventKey| writer.reader.snapshot().contains(tables::PDUS, event.as_bytes());
+            if !state.values().all(|event| stored(event).unwrap()) {
+                return Ok(());
+            }
+            let root = writer.root_of(&entries)?;
+            self.old_event(writer, &id, key.unwrap_or_default(), (root, state.clone()))
+        };
+        self.rooms.write(ROOM, work).await.map(drop)
     }
 
     /// Deletes rows that hold roots, as the rules for this want it.
@@ -565,4 +567,48 @@ fn an_old_event_of_ours_behind_newer_ones_lets_none_of_them_go() {
         let reader = bench.rooms.reader(RoomKey::of(ROOM));
         assert!(made.iter().all(|(event, _)| !reader.standing(*event).unwrap().unwrap().is_outlier()));
     });
+}
+
+/// An event to which so much relates that its rows go in several steps. Whoever comes between two of them and names it finds it there still, but
+/// could not get back what is gone.
+#[test]
+fn nobody_keeps_an_event_of_which_rows_are_gone() {
+    const RELATED: usize = 60;
+    let simulation = Simulation::new(5);
+    let world = simulation.host(SERVER).world();
+    let disk = Faults::none();
+    disk.set_sync_time(Duration::from_millis(1));
+    let store = Store::open_memory(&tables::SCHEMA, world.clone(), disk);
+    let run = simulation.run(async {
+        let bench = Arc::new(Bench::new(world.clone(), store.clone()).await);
+        bench.run(Op::Set(1, 0)).await.unwrap();
+        let old = bench.made.lock().last().unwrap().clone();
+        for _ in 0..RELATED {
+            let mut content = bench.content();
+            content.insert("m.relates_to".into(), json!({ "rel_type": "m.reference", "event_id": old.1 }));
+            let event = NewEvent::message(ALICE, "m.room.message", content);
+            bench.rooms.write(ROOM, |writer| bench.send(writer, event.clone())).await.unwrap();
+        }
+        // No state that stays names it any more.
+        bench.run(Op::Set(1, 0)).await.unwrap();
+        bench.run(Op::Message).await.unwrap();
+        let related = || store.snapshot().scan_prefix(tables::RELATIONS, old.0.as_bytes()).count();
+        assert_eq!(related(), RELATED);
+        let place = bench.rooms.reader(RoomKey::of(ROOM)).standing(old.0).unwrap().unwrap().history.unwrap();
+        let has_its_place = || store.snapshot().contains(tables::HISTORY, &row(place.as_bytes())).unwrap();
+        let purge = {
+            let bench = bench.clone();
+            world.spawn("purge", async move { bench.rooms.purge_in_steps(ROOM, i64::MAX, SMALLER_STEP).await })
+        };
+        // More often than anything can be written.
+        while has_its_place() {
+            world.sleep(Duration::from_micros(100)).await;
+        }
+        assert!(related() > 0 && store.snapshot().contains(tables::PDUS, old.0.as_bytes()).unwrap());
+        bench.given(old, Some(0)).await.unwrap();
+        purge.await.unwrap().unwrap();
+        bench.check();
+        bench.check_swept().await;
+    });
+    run.unwrap();
 }

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod device_lists;
+mod gaps;
 mod invites;
 mod joins;
 mod numbers;
