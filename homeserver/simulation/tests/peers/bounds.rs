@@ -1,6 +1,6 @@
 //! What a peer cannot do to a room: bring another room's events into it, hold up the events of others, have the server say it took what it lost.
 
-use crate::scene::{BOB, Scene};
+use crate::scene::{BOB, Scene, with_room};
 use http::Method;
 use serde_json::{Value, json};
 use simulation::{Network, PeerEvent, PeerRoom, Scripted};
@@ -68,154 +68,131 @@ fn another_rooms_events_never_stand_in_a_room() {
 
 #[test]
 fn a_slow_peer_holds_up_nobody_elses_events_and_a_stranger_learns_nothing() {
-    let network = Network::new(72, 1);
-    network
-        .run(async {
-            let scene = Scene::begin(&network, "10").await;
-            let mut room = scene.room().await;
-            let stranger = network.peer("stranger.example");
-            stranger.script(|asked| {
-                asked
-                    .path
-                    .contains("get_missing_events")
-                    .then(|| Scripted { after: Duration::from_secs(20), answer: None })
-            });
-            let mut theirs = room.clone();
-            theirs.state.retain(|(kind, _), _| kind != "m.room.member");
-            let made_up = after_the_unknown(&stranger, &theirs, "@eve:stranger.example");
-            let body = json!({ "pdus": [made_up.json], "edus": [] });
-            let slow = stranger.send_body(scene.server().name(), body);
-            let fast = async {
-                network.wait(Duration::from_secs(2)).await;
-                let event = scene.peer.event(&mut room, BOB, "m.room.message", None, message("meanwhile"));
-                let before = scene.peer.world().now();
-                scene.send(&[&event]).await.unwrap();
-                let took = scene.peer.world().now().millis() - before.millis();
-                assert!(took < 5_000, "it took {took} ms");
-                assert!(scene.shown(&room, &event).await.is_some());
-            };
-            let (answer, ()) = futures::join!(slow, fast);
-            assert!(answer.unwrap().get(&made_up.id).is_none_or(Option::is_some));
-            let asked = stranger.asked();
-            let asked: Vec<_> = asked.iter().filter(|asked| asked.path.contains("get_missing_events")).collect();
-            assert!(!asked.is_empty());
-            assert!(asked.iter().all(|asked| asked.body["earliest_events"] == json!([])), "{asked:?}");
-        })
-        .unwrap();
+    with_room(72, "10", async |scene, mut room| {
+        let stranger = scene.network.peer("stranger.example");
+        stranger.script(|asked| {
+            asked.path.contains("get_missing_events").then(|| Scripted { after: Duration::from_secs(20), answer: None })
+        });
+        let mut theirs = room.clone();
+        theirs.state.retain(|(kind, _), _| kind != "m.room.member");
+        let made_up = after_the_unknown(&stranger, &theirs, "@eve:stranger.example");
+        let body = json!({ "pdus": [made_up.json], "edus": [] });
+        let slow = stranger.send_body(scene.server().name(), body);
+        let fast = async {
+            scene.network.wait(Duration::from_secs(2)).await;
+            let event = scene.peer.event(&mut room, BOB, "m.room.message", None, message("meanwhile"));
+            let before = scene.peer.world().now();
+            scene.send(&[&event]).await.unwrap();
+            let took = scene.peer.world().now().millis() - before.millis();
+            assert!(took < 5_000, "it took {took} ms");
+            assert!(scene.shown(&room, &event).await.is_some());
+        };
+        let (answer, ()) = futures::join!(slow, fast);
+        assert!(answer.unwrap().get(&made_up.id).is_none_or(Option::is_some));
+        let asked = stranger.asked();
+        let asked: Vec<_> = asked.iter().filter(|asked| asked.path.contains("get_missing_events")).collect();
+        assert!(!asked.is_empty());
+        assert!(asked.iter().all(|asked| asked.body["earliest_events"] == json!([])), "{asked:?}");
+    });
 }
 
 #[test]
 fn events_that_could_not_be_written_are_not_answered_as_taken() {
-    let network = Network::new(73, 1);
-    network
-        .run(async {
-            let scene = Scene::begin(&network, "10").await;
-            let mut room = scene.room().await;
-            let event = scene.peer.event(&mut room, BOB, "m.room.message", None, message("kept"));
-            scene.server().disk().fail_write(1, Fault::NotApplied);
-            let refused = scene.peer.send(scene.server().name(), std::slice::from_ref(&event)).await.unwrap_err();
-            assert_eq!(refused.peer().map(|peer| peer.status), Some(500), "{refused}");
-            // Started again, the server takes it when it comes again.
-            scene.server().crash();
-            scene.server().start().await.unwrap();
-            scene.send(&[&event]).await.unwrap();
-            assert!(scene.shown(&room, &event).await.is_some());
-        })
-        .unwrap();
+    with_room(73, "10", async |scene, mut room| {
+        let event = scene.peer.event(&mut room, BOB, "m.room.message", None, message("kept"));
+        scene.server().disk().fail_write(1, Fault::NotApplied);
+        let refused = scene.peer.send(scene.server().name(), std::slice::from_ref(&event)).await.unwrap_err();
+        assert_eq!(refused.peer().map(|peer| peer.status), Some(500), "{refused}");
+        // Started again, the server takes it when it comes again.
+        scene.server().crash();
+        scene.server().start().await.unwrap();
+        scene.send(&[&event]).await.unwrap();
+        assert!(scene.shown(&room, &event).await.is_some());
+    });
 }
 
 #[test]
 fn what_is_no_valid_event_is_refused_by_its_id() {
     for version in ["1", "3", "6", "12"] {
-        let network = Network::new(74, 1);
-        network
-            .run(async {
-                let scene = Scene::begin(&network, version).await;
-                let mut room = scene.room().await;
-                let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
-                // Deep, and an event like any other.
-                let mut content = message("deep");
-                content["deep"] = nested(100);
-                let event = scene.peer.event(&mut room, BOB, "m.room.message", None, content.clone());
-                scene.send(&[&event]).await.unwrap();
-                assert_eq!(scene.shown(&room, &event).await.unwrap()["content"], content, "version {version}");
-                // None of these is a valid event. What is right in the same transaction is taken.
-                let mut good = room.clone();
-                let good = scene.peer.event(&mut good, BOB, "m.room.message", None, message("good"));
-                let mut wrong = Vec::new();
-                for change in ["deep", "large", "parents"] {
-                    let right = scene
-                        .peer
-                        .sign(room.version, scene.peer.draft(&room, BOB, "m.room.message", None, message(change)));
-                    let mut event = right.clone();
-                    match change {
-                        "deep" => event.json["content"]["deep"] = nested(300),
-                        "large" => event.json["content"]["large"] = json!("a".repeat(70_000)),
-                        _ => {
-                            let mut draft = scene.peer.draft(&room, BOB, "m.room.message", None, message("a"));
-                            let parents = vec![room.tips[0].clone(); 21];
-                            draft.insert("prev_events".into(), scene.peer.references(room.version, &parents));
-                            event = scene.peer.sign(room.version, draft);
-                        }
+        with_room(74, version, async |scene, mut room| {
+            let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+            // Deep, and an event like any other.
+            let mut content = message("deep");
+            content["deep"] = nested(100);
+            let event = scene.peer.event(&mut room, BOB, "m.room.message", None, content.clone());
+            scene.send(&[&event]).await.unwrap();
+            assert_eq!(scene.shown(&room, &event).await.unwrap()["content"], content, "version {version}");
+            // None of these is a valid event. What is right in the same transaction is taken.
+            let mut good = room.clone();
+            let good = scene.peer.event(&mut good, BOB, "m.room.message", None, message("good"));
+            let mut wrong = Vec::new();
+            for change in ["deep", "large", "parents"] {
+                let right = scene
+                    .peer
+                    .sign(room.version, scene.peer.draft(&room, BOB, "m.room.message", None, message(change)));
+                let mut event = right.clone();
+                match change {
+                    "deep" => event.json["content"]["deep"] = nested(300),
+                    "large" => event.json["content"]["large"] = json!("a".repeat(70_000)),
+                    _ => {
+                        let mut draft = scene.peer.draft(&room, BOB, "m.room.message", None, message("a"));
+                        let parents = vec![room.tips[0].clone(); 21];
+                        draft.insert("prev_events".into(), scene.peer.references(room.version, &parents));
+                        event = scene.peer.sign(room.version, draft);
                     }
-                    wrong.push(event);
                 }
-                let mut pdus: Vec<Value> = wrong.iter().map(|event| Value::Object(event.json.clone())).collect();
-                pdus.extend([json!({}), json!({ "room_id": 7 }), json!([1]), Value::Object(good.json.clone())]);
-                let body = json!({ "pdus": pdus, "edus": [] });
-                let answer = scene.peer.send_body(scene.server().name(), body).await.unwrap();
-                assert_eq!(answer.get(&good.id), Some(&None), "version {version}: {answer:?}");
-                for event in &wrong {
-                    let said = answer.get(&event.id);
-                    assert!(matches!(said, Some(Some(_))), "version {version}: {answer:?} about {}", event.id);
-                }
-                assert_eq!(answer.len(), 1 + wrong.len(), "version {version}: {answer:?}");
-                assert!(scene.shown(&room, &good).await.is_some());
-            })
-            .unwrap();
+                wrong.push(event);
+            }
+            let mut pdus: Vec<Value> = wrong.iter().map(|event| Value::Object(event.json.clone())).collect();
+            pdus.extend([json!({}), json!({ "room_id": 7 }), json!([1]), Value::Object(good.json.clone())]);
+            let body = json!({ "pdus": pdus, "edus": [] });
+            let answer = scene.peer.send_body(scene.server().name(), body).await.unwrap();
+            assert_eq!(answer.get(&good.id), Some(&None), "version {version}: {answer:?}");
+            for event in &wrong {
+                let said = answer.get(&event.id);
+                assert!(matches!(said, Some(Some(_))), "version {version}: {answer:?} about {}", event.id);
+            }
+            assert_eq!(answer.len(), 1 + wrong.len(), "version {version}: {answer:?}");
+            assert!(scene.shown(&room, &good).await.is_some());
+        });
     }
 }
 
 #[test]
 fn what_stands_later_in_a_transaction_is_not_asked_for() {
     for version in ["2", "10", "12"] {
-        let network = Network::new(75, 1);
-        network
-            .run(async {
-                let scene = Scene::begin(&network, version).await;
-                let mut room = scene.room().await;
-                let mut other = scene.room().await;
-                let mut events = Vec::new();
-                for round in 0..6 {
-                    // A fork, brought together by state that what follows relies on.
-                    let mut fork = room.clone();
-                    let one = scene.peer.event(&mut fork, BOB, "m.room.message", None, message("one"));
-                    let two = scene.peer.event(&mut room.clone(), BOB, "m.room.message", None, message("two"));
-                    room.tips = vec![one.id.clone(), two.id.clone()];
-                    room.depth += 1;
-                    let topic = json!({ "topic": format!("{round}") });
-                    let three = scene.peer.event(&mut room, BOB, "m.room.topic", Some(""), topic);
-                    let elsewhere = scene.peer.event(&mut other, BOB, "m.room.message", None, message("elsewhere"));
-                    events.extend([one, two, three, elsewhere]);
-                }
-                let asked = scene.peer.asked().len();
-                // Latest first, and in an order without any.
-                let mut shuffled: Vec<_> = events.iter().rev().cloned().collect();
-                let half = shuffled.split_off(7);
-                shuffled = half.into_iter().chain(shuffled).collect();
-                let answer = scene.peer.send(scene.server().name(), &shuffled).await.unwrap();
-                assert_eq!(answer.len(), events.len());
-                assert!(answer.values().all(Option::is_none), "version {version}: {answer:?}");
-                let questions: Vec<_> = scene.peer.asked().into_iter().skip(asked).map(|asked| asked.path).collect();
-                assert!(
-                    questions.iter().all(|path| !path.contains("get_missing_events")),
-                    "version {version}: {questions:?}"
-                );
-                for event in &events {
-                    let place = if event.json["room_id"] == *room.id { &room } else { &other };
-                    assert!(scene.shown(place, event).await.is_some(), "version {version}");
-                }
-            })
-            .unwrap();
+        with_room(75, version, async |scene, mut room| {
+            let mut other = scene.room().await;
+            let mut events = Vec::new();
+            for round in 0..6 {
+                // A fork, brought together by state that what follows relies on.
+                let mut fork = room.clone();
+                let one = scene.peer.event(&mut fork, BOB, "m.room.message", None, message("one"));
+                let two = scene.peer.event(&mut room.clone(), BOB, "m.room.message", None, message("two"));
+                room.tips = vec![one.id.clone(), two.id.clone()];
+                room.depth += 1;
+                let topic = json!({ "topic": format!("{round}") });
+                let three = scene.peer.event(&mut room, BOB, "m.room.topic", Some(""), topic);
+                let elsewhere = scene.peer.event(&mut other, BOB, "m.room.message", None, message("elsewhere"));
+                events.extend([one, two, three, elsewhere]);
+            }
+            let asked = scene.peer.asked().len();
+            // Latest first, and in an order without any.
+            let mut shuffled: Vec<_> = events.iter().rev().cloned().collect();
+            let half = shuffled.split_off(7);
+            shuffled = half.into_iter().chain(shuffled).collect();
+            let answer = scene.peer.send(scene.server().name(), &shuffled).await.unwrap();
+            assert_eq!(answer.len(), events.len());
+            assert!(answer.values().all(Option::is_none), "version {version}: {answer:?}");
+            let questions: Vec<_> = scene.peer.asked().into_iter().skip(asked).map(|asked| asked.path).collect();
+            assert!(
+                questions.iter().all(|path| !path.contains("get_missing_events")),
+                "version {version}: {questions:?}"
+            );
+            for event in &events {
+                let place = if event.json["room_id"] == *room.id { &room } else { &other };
+                assert!(scene.shown(place, event).await.is_some(), "version {version}");
+            }
+        });
     }
 }

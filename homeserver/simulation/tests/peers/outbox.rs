@@ -1,6 +1,6 @@
 //! What waits for a server that is away for long is bounded, and the server misses nothing all the same.
 
-use crate::scene::Scene;
+use crate::scene::with_room;
 use http::Method;
 use serde_json::{Value, json};
 use services::{peers::MAX_WAITING_ROWS, tables};
@@ -76,24 +76,19 @@ fn the_queue_of_a_server_that_is_away_is_cut_to_what_it_needs_to_find_the_rest()
 /// Such as a proxy gives when the homeserver behind it is being repaired.
 #[test]
 fn an_answer_that_no_homeserver_gives_is_none() {
-    let network = Network::new(42, 1);
-    network
-        .run(async {
-            let scene = Scene::begin(&network, "11").await;
-            let room = scene.room().await;
-            scene.peer.script(|asked| {
-                let answer = Some((200, json!("back soon")));
-                asked.path.contains("/send/").then_some(Scripted { after: Duration::ZERO, answer })
-            });
-            let path = format!("/rooms/{}/send/m.room.message/1", room.id);
-            let body = json!({ "msgtype": "m.text", "body": "?" });
-            scene.call(Method::PUT, &path, body).await.unwrap();
-            network.wait(Duration::from_secs(30)).await;
-            assert_eq!(waiting(scene.server(), "peer.example"), 1);
-            scene.peer.no_script();
-            network.wait(Duration::from_secs(300)).await;
-            assert_eq!(waiting(scene.server(), "peer.example"), 0);
-            assert!(scene.peer.received().iter().any(|event| event["content"]["body"] == "?"));
-        })
-        .unwrap();
+    with_room(42, "11", async |scene, room| {
+        scene.peer.script(|asked| {
+            let answer = Some((200, json!("back soon")));
+            asked.path.contains("/send/").then_some(Scripted { after: Duration::ZERO, answer })
+        });
+        let path = format!("/rooms/{}/send/m.room.message/1", room.id);
+        let body = json!({ "msgtype": "m.text", "body": "?" });
+        scene.call(Method::PUT, &path, body).await.unwrap();
+        scene.network.wait(Duration::from_secs(30)).await;
+        assert_eq!(waiting(scene.server(), "peer.example"), 1);
+        scene.peer.no_script();
+        scene.network.wait(Duration::from_secs(300)).await;
+        assert_eq!(waiting(scene.server(), "peer.example"), 0);
+        assert!(scene.peer.received().iter().any(|event| event["content"]["body"] == "?"));
+    });
 }

@@ -2,7 +2,7 @@
 //! something fails.
 
 use crate::policy::{Policy, add_signature};
-use crate::scene::{BOB, CAROL, Scene};
+use crate::scene::{BOB, CAROL, Scene, with_room};
 use futures::future::LocalBoxFuture;
 use http::Method;
 use serde_json::{Value, json};
@@ -372,39 +372,34 @@ fn no_check_is_idle() {
 #[test]
 fn a_soft_failed_state_event_takes_part_in_resolution() {
     for version in ["2", "6", "10", "12"] {
-        let network = Network::new(6, 1);
-        network
-            .run(async {
-                let scene = Scene::begin(&network, version).await;
-                let before = scene.room().await;
-                let mut after = before.clone();
-                let topic_path = format!("/rooms/{}/state/m.room.topic", before.id);
-                let topic = || scene.call(Method::GET, &topic_path, Value::Null);
-                let path = "state/m.room.power_levels/";
-                let full = format!("/rooms/{}/{path}", before.id);
-                let levels = scene.call(Method::GET, &full, Value::Null).await.unwrap();
-                let mut lowered = levels.clone();
-                lowered["users"][BOB] = json!(0);
-                scene.act(&mut after, Method::PUT, path, lowered).await;
-                let draft = scene.peer.draft(&before, BOB, "m.room.topic", Some(""), json!({ "topic": "mine" }));
-                let event = scene.peer.sign(before.version, draft);
-                scene.send(&[&event]).await.unwrap();
-                assert!(topic().await.is_err(), "version {version}");
-                let restored = scene.act(&mut after, Method::PUT, path, levels).await;
-                assert!(topic().await.is_err(), "version {version}: nothing follows it yet");
+        with_room(6, version, async |scene, before| {
+            let mut after = before.clone();
+            let topic_path = format!("/rooms/{}/state/m.room.topic", before.id);
+            let topic = || scene.call(Method::GET, &topic_path, Value::Null);
+            let path = "state/m.room.power_levels/";
+            let full = format!("/rooms/{}/{path}", before.id);
+            let levels = scene.call(Method::GET, &full, Value::Null).await.unwrap();
+            let mut lowered = levels.clone();
+            lowered["users"][BOB] = json!(0);
+            scene.act(&mut after, Method::PUT, path, lowered).await;
+            let draft = scene.peer.draft(&before, BOB, "m.room.topic", Some(""), json!({ "topic": "mine" }));
+            let event = scene.peer.sign(before.version, draft);
+            scene.send(&[&event]).await.unwrap();
+            assert!(topic().await.is_err(), "version {version}");
+            let restored = scene.act(&mut after, Method::PUT, path, levels).await;
+            assert!(topic().await.is_err(), "version {version}: nothing follows it yet");
 
-                let sync = scene.call(Method::GET, "/sync", Value::Null).await.unwrap();
-                scene.peer.show(&event);
-                after.tips = vec![restored.id, event.id.clone()];
-                let both = scene.peer.event(&mut after, CAROL, "m.room.message", None, message("I see both"));
-                scene.send(&[&both]).await.unwrap();
-                assert_eq!(topic().await.unwrap()["topic"], "mine", "version {version}");
-                let since = sync["next_batch"].as_str().unwrap();
-                let sync = scene.call(Method::GET, &format!("/sync?since={since}"), Value::Null).await.unwrap();
-                let state = &sync["rooms"]["join"][&after.id]["state"]["events"];
-                let told = state.as_array().unwrap().iter().any(|one| one["event_id"] == *event.id);
-                assert!(told, "version {version}: {sync:#}");
-            })
-            .unwrap();
+            let sync = scene.call(Method::GET, "/sync", Value::Null).await.unwrap();
+            scene.peer.show(&event);
+            after.tips = vec![restored.id, event.id.clone()];
+            let both = scene.peer.event(&mut after, CAROL, "m.room.message", None, message("I see both"));
+            scene.send(&[&both]).await.unwrap();
+            assert_eq!(topic().await.unwrap()["topic"], "mine", "version {version}");
+            let since = sync["next_batch"].as_str().unwrap();
+            let sync = scene.call(Method::GET, &format!("/sync?since={since}"), Value::Null).await.unwrap();
+            let state = &sync["rooms"]["join"][&after.id]["state"]["events"];
+            let told = state.as_array().unwrap().iter().any(|one| one["event_id"] == *event.id);
+            assert!(told, "version {version}: {sync:#}");
+        });
     }
 }
