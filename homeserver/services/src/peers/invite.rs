@@ -11,11 +11,12 @@ use federation::types::InviteRequest;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use state_res::build;
-use state_res::ids::{RoomKey, UserKey};
+use state_res::ids::{EventKey, RoomKey, UserKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::{countersign, merge_signatures};
-use std::collections::BTreeMap;
+use state_res::steps::{Checked, Received};
+use std::collections::HashMap;
 
 /// Most events of `invite_room_state` kept.
 const MAX_STRIPPED: usize = 50;
@@ -27,6 +28,13 @@ pub(super) fn strip(event: &RawJson) -> Option<Value> {
     Some(
         json!({ "type": part("type")?, "state_key": part("state_key")?, "sender": part("sender")?, "content": part("content")? }),
     )
+}
+
+/// The same of an event that has been read; `None` for one that is no state event.
+fn strip_pdu(event: &Pdu) -> Option<Value> {
+    Some(json!({
+        "type": event.event_type(), "state_key": event.state_key()?, "sender": event.sender(), "content": event.content(),
+    }))
 }
 
 impl Peers {
@@ -124,8 +132,7 @@ impl Peers {
             )
             .with("room_version", request.room_version.clone())
         })?;
-        let received = state_res::steps::Received::parse(version, request.event.as_bytes())
-            .map_err(crate::rooms::writer::pdu_error)?;
+        let received = Received::parse(version, request.event.as_bytes()).map_err(crate::rooms::writer::pdu_error)?;
         let checked = self
             .check_one(version, received)
             .await
@@ -151,13 +158,16 @@ impl Peers {
             // Where we are in the room, its server ACL counts.
             self.shared(origin, &request.room_id)?;
         }
-        check_room_state(version, &request)?;
-        let shown = self.signed_room_state(version, origin, &request).await?;
+        let mut stripped: Vec<Value> = if version.rules().create_event_is_room_id {
+            let shown = self.signed_room_state(version, origin, room_state(version, &request)?).await?;
+            shown.iter().filter_map(strip_pdu).take(MAX_STRIPPED).collect()
+        } else {
+            request.invite_room_state.iter().filter_map(strip).take(MAX_STRIPPED).collect()
+        };
         let deps = self.rooms.deps();
         let signed = countersign(&invite, &deps.server_name, &deps.signing_key()).map_err(Error::internal)?;
         // A room that we are in sends the invite to us as well; it changes the room's state then.
         if !self.rooms.is_resident(&request.room_id)? {
-            let mut stripped: Vec<Value> = shown.iter().take(MAX_STRIPPED).filter_map(strip).collect();
             stripped.push(json!({
                 "type": "m.room.member",
                 "state_key": target,
@@ -173,27 +183,15 @@ impl Peers {
         Ok(RawJson::from_known(signed.canonical().to_vec()))
     }
 
-    /// What an invite shows of its room: from room version 12 on, what is signed as it has to be. Of what other servers than the inviter's are to
-    /// have signed, the rest is left out, as their keys may not be there to be had.
-    async fn signed_room_state(
-        &self,
-        version: RoomVersion,
-        origin: &str,
-        request: &InviteRequest,
-    ) -> Result<Vec<RawJson>> {
-        if !version.rules().create_event_is_room_id {
-            return Ok(request.invite_room_state.clone());
-        }
-        let checked = self.check_all(version, &request.room_id, request.invite_room_state.clone()).await;
-        let signed: BTreeMap<String, RawJson> = checked
-            .into_iter()
-            .map(|event| event.into_event())
-            .map(|event| (event.event_id().to_owned(), RawJson::from_known(event.canonical().to_vec())))
-            .collect();
+    /// Of what an invite shows of its room, from room version 12 on, what is signed as it has to be. Of what other servers than the inviter's are
+    /// to have signed, the rest is left out, as their keys may not be there to be had.
+    async fn signed_room_state(&self, version: RoomVersion, origin: &str, shown: Vec<Received>) -> Result<Vec<Pdu>> {
+        let claimed: Vec<Pdu> = shown.iter().map(|event| event.event().clone()).collect();
+        let checked = self.check_received(version, shown).await.into_iter().map(Checked::into_event);
+        let signed: HashMap<EventKey, Pdu> = checked.map(|event| (event.key(), event)).collect();
         let mut shown = Vec::with_capacity(signed.len());
-        for (index, event) in request.invite_room_state.iter().enumerate() {
-            let Ok(event) = state_res::pdu::Pdu::parse(version, event.as_bytes()) else { continue };
-            match signed.get(event.event_id()) {
+        for (index, event) in claimed.iter().enumerate() {
+            match signed.get(&event.key()) {
                 Some(event) => shown.push(event.clone()),
                 None if event.sender_server() == origin => {
                     let because = format!("The signatures of invite_room_state[{index}] do not hold.");
@@ -226,7 +224,7 @@ impl Peers {
             Some(version) => version,
             None => self.rooms.version(room_id).map_err(|error| error.message)?.ok_or_else(not_here)?,
         };
-        let received = state_res::steps::Received::parse(version, json).map_err(|error| error.to_string())?;
+        let received = Received::parse(version, json).map_err(|error| error.to_string())?;
         let ends = matches!(Membership::of(received.event()), Membership::Leave | Membership::Ban);
         if !received.event().is_state_of("m.room.member", &target) || received.event().room_id() != room_id || !ends {
             return Err(not_here());
@@ -259,24 +257,21 @@ impl Peers {
     }
 }
 
-/// From room version 12 on, an invite shows whole events of its room, the create event among them (`PUT /v2/invite`). That one names the room
-/// by its hash, so that the room's version and creators are what the invite says.
-fn check_room_state(version: RoomVersion, request: &InviteRequest) -> Result<()> {
-    if !version.rules().create_event_is_room_id {
-        return Ok(());
-    }
-    let mut has_create = false;
+/// What an invite shows of its room: from room version 12 on, whole events, the create event among them (`PUT /v2/invite`). That one names the
+/// room by its hash, so that the room's version and creators are what the invite says.
+fn room_state(version: RoomVersion, request: &InviteRequest) -> Result<Vec<Received>> {
+    let mut shown = Vec::with_capacity(request.invite_room_state.len());
     for (index, event) in request.invite_room_state.iter().enumerate() {
-        let event = state_res::pdu::Pdu::parse(version, event.as_bytes()).map_err(|error| {
+        let event = Received::parse(version, event.as_bytes()).map_err(|error| {
             Error::invalid_param(format!("invite_room_state[{index}] is no event of room version {version}: {error}."))
         })?;
-        if event.room_id() != request.room_id {
+        if event.event().room_id() != request.room_id {
             return Err(Error::invalid_param(format!("invite_room_state[{index}] belongs to another room.")));
         }
-        has_create |= event.is_state_of("m.room.create", "");
+        shown.push(event);
     }
-    if has_create {
-        return Ok(());
+    if shown.iter().any(|event| event.event().is_state_of("m.room.create", "")) {
+        return Ok(shown);
     }
     Err(Error::invalid_param("invite_room_state lacks the room's m.room.create event."))
 }

@@ -50,7 +50,8 @@ impl Peers {
         self.check_received(version, vec![event]).await.pop()
     }
 
-    async fn check_received(&self, version: RoomVersion, mut received: Vec<Received>) -> Vec<Checked> {
+    /// Checks 2 and 3 for many events. What does not pass is dropped.
+    pub(super) async fn check_received(&self, version: RoomVersion, mut received: Vec<Received>) -> Vec<Checked> {
         received.retain(|event| !self.is_elsewhere(event.event()));
         let mut wanted: BTreeSet<KeyRequest> = BTreeSet::new();
         for event in &received {
