@@ -3,6 +3,12 @@
 use http::Method;
 use serde_json::{Value, json};
 use simulation::{Network, Server, User};
+use std::time::Duration;
+
+/// Less than a write takes.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(500);
+/// Enough to be there when the gap is filled.
+const MOST_LOOKS: usize = 4_000;
 
 async fn call(server: &Server, user: &User, method: Method, path: &str, body: Value) -> Value {
     server.call(method, path, &user.token, &body).await.unwrap()
@@ -48,8 +54,19 @@ fn a_gap_that_is_filled_is_gone_for_clients_that_begin() {
             let (limited, seen, from) = first_look(two, &bob, &room).await;
             assert_eq!((limited, seen.len()), (true, 1));
 
+            // Others look all the while, also when everything has its place already and the gap is still there.
             let path = format!("/rooms/{room}/messages?dir=b&limit=50&from={from}");
-            let mut all = ids(&call(two, &bob, Method::GET, &path, Value::Null).await["chunk"]);
+            let filling = call(two, &bob, Method::GET, &path, Value::Null);
+            let looking = async {
+                for _ in 0..MOST_LOOKS {
+                    if !first_look(two, &bob, &room).await.0 {
+                        break;
+                    }
+                    network.wait(BETWEEN_LOOKS).await;
+                }
+            };
+            let (page, ()) = futures::join!(filling, looking);
+            let mut all = ids(&page["chunk"]);
             all.reverse();
             all.extend(seen);
             let (limited, seen, _) = first_look(two, &bob, &room).await;
