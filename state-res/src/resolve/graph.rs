@@ -12,6 +12,10 @@ use crate::{
 /// How many citing events are read at first, most often all there are, or more than enough.
 pub(super) const FIRST_PAGE: usize = 4;
 
+/// The places of so few events are looked up one by one. Reading what lies around events takes a scan, which pays for several only;
+/// a walk down a chain, as of power levels, asks for one event after the other and for nothing that cites it.
+const FEW: usize = 2;
+
 /// A cache over a room for the time of one resolution. What will be asked for is best read together beforehand
 /// ([`Self::read_events`], [`Self::read_links`], [`Self::read_citing`]).
 pub(super) struct Graph<'a, R: Room> {
@@ -61,7 +65,15 @@ impl<'a, R: Room> Graph<'a, R> {
         keys: impl IntoIterator<Item = EventKey>,
     ) -> Result<(), ResolveError<R::Failure>> {
         let wanted = unread(keys, &self.links);
-        self.read_around(wanted)?;
+        if wanted.len() > FEW {
+            self.read_around(wanted)?;
+            return Ok(());
+        }
+        for key in wanted {
+            if let Some(links) = self.room.links(key).map_err(ResolveError::Fetch)? {
+                self.links.insert(key, Rc::new(links));
+            }
+        }
         Ok(())
     }
 
