@@ -111,9 +111,7 @@ impl RoomSync<'_> {
         let changed = from.is_none_or(|from| from != now_root) && self.summary_changed(from, now_root)?;
         if changed && self.row.membership == Membership::Join {
             out.extend_from_slice(b",\"summary\":");
-            out.extend_from_slice(
-                summary(self.reader, timeline.kept.as_deref(), now_root, self.user_id)?.to_string().as_bytes(),
-            );
+            out.extend_from_slice(summary(self, timeline.kept.as_deref(), now_root)?.to_string().as_bytes());
         }
         Ok(!timeline.events.is_empty() || !state.is_empty() || timeline.limited || self.since.is_none())
     }
@@ -223,7 +221,7 @@ impl RoomSync<'_> {
                 }
             }
             if from.is_none() {
-                for hero in heroes(self.reader, timeline.kept.as_deref(), now, self.user_id)? {
+                for hero in heroes(self, timeline.kept.as_deref(), now)? {
                     let key = StateKeyId::of("m.room.member", &hero);
                     if let Some(event) = tree::get(self.reader, to, key)? {
                         wanted.insert(key, event);
@@ -264,7 +262,7 @@ impl RoomSync<'_> {
         if self.filter.state.lazy_load_members {
             let mut some: HashSet<String> = timeline.events.iter().map(|facts| facts.event.sender()).collect();
             some.insert(self.user_id.to_owned());
-            some.extend(heroes(self.reader, Some(kept), now, self.user_id)?);
+            some.extend(heroes(self, Some(kept), now)?);
             members = Some(some);
         }
         let mut state = Vec::with_capacity(all.len());
@@ -323,7 +321,8 @@ fn write_events(out: &mut Vec<u8>, view: &ClientView<'_>, events: &[Arc<Facts>])
 }
 
 /// Users after whom a nameless room is named: the first five members beside the user, joined and invited ones first.
-fn heroes(reader: &RoomReader, kept: Option<&Latest>, root: Root, user_id: &str) -> Result<Vec<String>> {
+fn heroes(sync: &RoomSync<'_>, kept: Option<&Latest>, root: Root) -> Result<Vec<String>> {
+    let RoomSync { reader, user_id, .. } = *sync;
     let named = |kind: &str, member: &str| -> Result<bool> {
         Ok(reader
             .state_event(root, kind, "")?
@@ -354,10 +353,10 @@ fn heroes(reader: &RoomReader, kept: Option<&Latest>, root: Root, user_id: &str)
 }
 
 /// `RoomSummary`.
-fn summary(reader: &RoomReader, kept: Option<&Latest>, root: Root, user_id: &str) -> Result<serde_json::Value> {
-    let counts = reader.member_counts(root)?;
+fn summary(sync: &RoomSync<'_>, kept: Option<&Latest>, root: Root) -> Result<serde_json::Value> {
+    let counts = sync.reader.member_counts(root)?;
     let mut summary = json!({ "m.joined_member_count": counts.joined, "m.invited_member_count": counts.invited });
-    let heroes = heroes(reader, kept, root, user_id)?;
+    let heroes = heroes(sync, kept, root)?;
     if !heroes.is_empty() {
         summary["m.heroes"] = json!(heroes);
     }
