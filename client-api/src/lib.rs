@@ -79,17 +79,27 @@ mod to_device;
 mod user_directory;
 mod voip;
 
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::Route;
 use services::Services;
+use std::convert::Infallible;
 use std::sync::Arc;
+use tower::{Layer, Service};
 
 /// The whole client-server API over `services`, with CORS and the answers to unknown routes and methods.
 pub fn router(services: Arc<Services>) -> axum::Router {
-    router_with(services, axum::Router::new())
+    router_with(services, axum::Router::new(), ())
 }
 
-/// The same, with `more` routes (health, metrics, federation on the same listener) under the same CORS and fallback.
-/// `more` must not have a fallback of its own.
-pub fn router_with(services: Arc<Services>, more: axum::Router) -> axum::Router {
+/// The same, with `more` routes (health, metrics, federation on the same listener) under the same CORS and fallback, and `outer` around
+/// every route. `more` must not have a fallback of its own.
+pub fn router_with<L>(services: Arc<Services>, more: axum::Router, outer: L) -> axum::Router
+where
+    L: Layer<frame::Cors<Route>> + Clone + Send + Sync + 'static,
+    L::Service: Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+    <L::Service as Service<Request>>::Future: Send + 'static,
+{
     let router = frame::Router::new();
     let router = account::routes(router);
     let router = account_data::routes(router);
@@ -112,5 +122,5 @@ pub fn router_with(services: Arc<Services>, more: axum::Router) -> axum::Router 
     let router = to_device::routes(router);
     let router = user_directory::routes(router);
     let router = voip::routes(router);
-    frame::finish(router.with_state(services).merge(more))
+    frame::finish(router.with_state(services).merge(more), outer)
 }

@@ -6,7 +6,7 @@ use crate::config::value::{Listen, LogFormat};
 use crate::config::{self, Loaded};
 use crate::data_dir::{DataDir, host_name};
 use crate::first_steps::Started;
-use crate::http::{Connections, Listener, Observer, Protocol, Proxies, Traits, observed};
+use crate::http::{Connections, Listener, Observer, Observing, Protocol, Proxies, Traits};
 use crate::metrics::{Metrics, health_router};
 use crate::{limits, logging, start, tls};
 use anyhow::Context as _;
@@ -90,9 +90,10 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
     let mut registry = Registry::with_prefix("causeway");
     let observer = Observer::new(world.clone(), &mut registry);
     let metrics = Metrics::new(registry, store.clone(), Arc::clone(&connections), services.queues.clone());
-    let client_routes =
-        observed(client_api::router_with(Arc::clone(&services), health_router(store.clone())), Arc::clone(&observer));
-    let peer_routes = observed(federation::inbound::router(services.inbound()), observer)
+    let observing = Observing(observer);
+    let client_routes = client_api::router_with(Arc::clone(&services), health_router(store.clone()), observing.clone());
+    let peer_routes = federation::inbound::router(services.inbound())
+        .layer(observing)
         // Where the server's name leads to the address of other servers, they look for this document there.
         .route_service("/.well-known/matrix/server", client_routes.clone().into_service::<Body>());
 

@@ -2,25 +2,23 @@
 
 use crate::error::Result;
 use crate::rooms::user_topic;
-use lru::LruCache;
-use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use state_res::ids::UserKey;
 use std::hash::Hash;
-use std::num::NonZeroUsize;
 use storage::{Position, Snapshot, Store};
 
 /// Something of each of the users who came last, or of their devices, by `K`. Every batch that changes what it follows from has to name
 /// the user's topic.
-pub(crate) struct OfUser<V, K: Hash + Eq = UserKey> {
+pub(crate) struct OfUser<V, K = UserKey> {
     store: Store,
-    known: Mutex<LruCache<K, (Position, V)>>,
+    known: Cache<K, (Position, V)>,
 }
 
 impl<V: Clone, K: Hash + Eq + Clone> OfUser<V, K> {
     /// Nothing known yet of anybody; remembers it of so `many`.
     #[must_use]
     pub(crate) fn new(store: Store, many: usize) -> Self {
-        Self { store, known: Mutex::new(LruCache::new(NonZeroUsize::new(many).unwrap_or(NonZeroUsize::MIN))) }
+        Self { store, known: Cache::new(many) }
     }
 
     /// What `read` gives for `key`, which is a user or of theirs, at `snapshot`: from memory if the user's topic has not been touched since
@@ -37,7 +35,7 @@ impl<V: Clone, K: Hash + Eq + Clone> OfUser<V, K> {
     ) -> Result<V> {
         // The snapshot was taken before, so that it holds no change that the topic does not show yet.
         let touched = self.store.untouched_since(user_topic(user));
-        let former = self.known.lock().get(key).cloned();
+        let former = self.known.get(key);
         if let Some((as_of, value)) = &former
             && touched <= *as_of
             && *as_of <= snapshot.position()
@@ -45,9 +43,8 @@ impl<V: Clone, K: Hash + Eq + Clone> OfUser<V, K> {
             return Ok(value.clone());
         }
         let value = read(former.map(|(_, value)| value))?;
-        let mut known = self.known.lock();
-        if known.peek(key).is_none_or(|(as_of, _)| *as_of < snapshot.position()) {
-            known.put(key.clone(), (snapshot.position(), value.clone()));
+        if self.known.peek(key).is_none_or(|(as_of, _)| as_of < snapshot.position()) {
+            self.known.insert(key.clone(), (snapshot.position(), value.clone()));
         }
         Ok(value)
     }

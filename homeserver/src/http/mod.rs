@@ -8,4 +8,4 @@ mod observe;
 pub(crate) use address::Proxies;
 pub(crate) use connection::{Connections, Traits};
 pub(crate) use listener::{Listener, Protocol};
-pub(crate) use observe::{Observer, observed};
+pub(crate) use observe::{Observer, Observing};

@@ -1,20 +1,26 @@
 //! A request's id, its line in the log, and its place in the metrics.
 
-use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method};
 use net::World;
+use parking_lot::RwLock;
+use pin_project_lite::pin_project;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::sync::Arc;
+use std::future::Future;
+use std::io::Write as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tracing::Instrument as _;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tower::{Layer, Service};
+use tracing::Span;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a request; longer ones are replaced.
@@ -85,54 +91,153 @@ impl Observer {
             return given.clone();
         }
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let text = format!("{:08x}-{count}", self.start);
-        HeaderValue::from_str(&text).expect("hexadecimal digits, a dash and digits may stand in a header")
+        let mut text = [0; MAX_REQUEST_ID];
+        let mut rest = &mut text[..];
+        let _ = write!(rest, "{:08x}-{count}", self.start);
+        let rest = rest.len();
+        HeaderValue::from_bytes(&text[..MAX_REQUEST_ID - rest])
+            .expect("hexadecimal digits, a dash and digits may stand in a header")
     }
 }
 
-/// `router` with every route observed.
-pub(crate) fn observed(router: Router, observer: Arc<Observer>) -> Router {
-    router.layer(from_fn_with_state(observer, observe))
+/// Around every route of a router: gives the requests ids, and measures them.
+#[derive(Clone)]
+pub(crate) struct Observing(pub(crate) Arc<Observer>);
+
+impl<S> Layer<S> for Observing {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed { inner, observer: Arc::clone(&self.0), endpoint: Arc::default() }
+    }
 }
 
-async fn observe(State(observer): State<Arc<Observer>>, request: Request, next: Next) -> Response {
-    let started = observer.world.monotonic();
-    let id = observer.id(&request);
-    let verb = verb(request.method());
-    // The route, never the path: a path holds room and user ids, and there is no end of paths.
-    let endpoint = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), endpoint = endpoint.as_str(), method = ?verb);
-    let _in_flight = InFlight::enter(&observer.in_flight);
+/// A route that is observed.
+#[derive(Clone)]
+pub(crate) struct Observed<S> {
+    inner: S,
+    observer: Arc<Observer>,
+    /// What is kept of its endpoint. A layer is put around each route apart, so that it is always the same one.
+    endpoint: Arc<OnceLock<Measured>>,
+}
 
-    let mut response = next.run(request).instrument(span.clone()).await;
+/// An endpoint's place in the metrics, found once.
+struct Measured {
+    endpoint: String,
+    seconds: Histogram,
+    /// Of the answers that there have been: few kinds, so that looking through them costs less than finding them by their names.
+    requests: RwLock<Vec<((Verb, u16), Counter)>>,
+}
 
-    let elapsed = observer.world.monotonic().saturating_sub(started);
-    let status = response.status().as_u16();
-    observer.requests.get_or_create(&Labels { method: verb, endpoint: endpoint.clone(), status }).inc();
-    observer.seconds.get_or_create(&Endpoint { endpoint }).observe(elapsed.as_secs_f64());
-    let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    if response.status().is_server_error() {
-        tracing::warn!(parent: &span, status, milliseconds, "answered with a server error");
-    } else {
-        tracing::debug!(parent: &span, status, milliseconds, "answered");
+impl Measured {
+    fn new(observer: &Observer, path: Option<&MatchedPath>) -> Self {
+        // The route, never the path: a path holds room and user ids, and there is no end of paths.
+        let endpoint = path.map_or("unknown", MatchedPath::as_str).to_owned();
+        let seconds = observer.seconds.get_or_create(&Endpoint { endpoint: endpoint.clone() }).clone();
+        Self { endpoint, seconds, requests: RwLock::default() }
     }
-    response.headers_mut().insert(X_REQUEST_ID, id);
-    response
+
+    fn count(&self, observer: &Observer, verb: Verb, status: u16) {
+        let of = |known: &[((Verb, u16), Counter)]| {
+            known.iter().find(|(kind, _)| *kind == (verb, status)).map(|(_, counter)| counter.inc())
+        };
+        if of(&self.requests.read()).is_some() {
+            return;
+        }
+        let mut known = self.requests.write();
+        if of(&known).is_none() {
+            let labels = Labels { method: verb, endpoint: self.endpoint.clone(), status };
+            let counter = observer.requests.get_or_create(&labels).clone();
+            counter.inc();
+            known.push(((verb, status), counter));
+        }
+    }
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Observed<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Self { inner, observer, endpoint } = self;
+        let started = observer.world.monotonic();
+        let id = observer.id(&request);
+        let verb = verb(request.method());
+        let measured = endpoint.get_or_init(|| Measured::new(observer, request.extensions().get::<MatchedPath>()));
+        let span = tracing::info_span!(
+            "request",
+            id = id.to_str().unwrap_or_default(),
+            endpoint = measured.endpoint.as_str(),
+            method = ?verb
+        );
+        let in_flight = InFlight::enter(Arc::clone(observer));
+        let inner = span.in_scope(|| inner.call(request));
+        Answering { inner, id: Some(id), verb, started, span, endpoint: Arc::clone(endpoint), in_flight }
+    }
+}
+
+pin_project! {
+    /// A request that is being answered.
+    #[project = AnsweringProjection]
+    pub(crate) struct Answering<F> {
+        #[pin]
+        inner: F,
+        id: Option<HeaderValue>,
+        verb: Verb,
+        started: Duration,
+        span: Span,
+        endpoint: Arc<OnceLock<Measured>>,
+        in_flight: InFlight,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for Answering<F> {
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let AnsweringProjection { inner, id, verb, started, span, endpoint, in_flight } = self.project();
+        let mut response = {
+            let _entered = span.enter();
+            ready!(inner.poll(context))?
+        };
+        let observer = &in_flight.0;
+        let elapsed = observer.world.monotonic().saturating_sub(*started);
+        let status = response.status().as_u16();
+        if let Some(measured) = endpoint.get() {
+            measured.count(observer, *verb, status);
+            measured.seconds.observe(elapsed.as_secs_f64());
+        }
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        if response.status().is_server_error() {
+            tracing::warn!(parent: &*span, status, milliseconds, "answered with a server error");
+        } else {
+            tracing::debug!(parent: &*span, status, milliseconds, "answered");
+        }
+        if let Some(id) = id.take() {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
+        Poll::Ready(Ok(response))
+    }
 }
 
 /// Counts a request as in flight until it is answered, or dropped because the client went away.
-struct InFlight<'a>(&'a Gauge);
+struct InFlight(Arc<Observer>);
 
-impl<'a> InFlight<'a> {
-    fn enter(gauge: &'a Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
+impl InFlight {
+    fn enter(observer: Arc<Observer>) -> Self {
+        observer.in_flight.inc();
+        Self(observer)
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.in_flight.dec();
     }
 }
 

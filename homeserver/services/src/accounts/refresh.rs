@@ -5,7 +5,7 @@ use super::{
     record::{self, device_key},
     sessions::RefreshRecord,
 };
-use crate::{Error, Result, limits, tables};
+use crate::{Error, Result, limits, rooms::user_topic, tables};
 use serde::Serialize;
 use state_res::ids::UserKey;
 use std::net::IpAddr;
@@ -71,6 +71,9 @@ impl Accounts {
             let row = RefreshRecord { changed_for: Some(pair), ..row };
             batch.put(tables::REFRESH_TOKENS, &hash.0, &record::to_bytes(&row));
             batch.put(tables::DEVICES, &key, &record.to_bytes());
+            if !ended.is_empty() {
+                batch.topic(user_topic(user));
+            }
             if commit(&self.store, batch).await?.is_some() {
                 self.sessions.forget(&ended);
                 return Ok(Refreshed {

@@ -6,7 +6,7 @@ use super::{
     record::{self, device_key},
     tokens,
 };
-use crate::{Error, Result, devices, tables};
+use crate::{Error, Result, devices, rooms::user_topic, tables};
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use std::{
     },
     time::Duration,
 };
-use storage::{Batch, Class, Snapshot};
+use storage::{Batch, Class, Snapshot, Store};
 
 /// How long an access token lasts that came with a refresh token. Others last until they are logged out.
 const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -44,6 +44,8 @@ pub struct Session {
     pub token: TokenHash,
     expires_at: Option<u64>,
     last_seen: AtomicU64,
+    /// A position at which it had not been ended.
+    valid_at: AtomicU64,
 }
 
 impl Session {
@@ -64,11 +66,20 @@ impl Session {
     /// # Errors
     ///
     /// 401 `M_UNKNOWN_TOKEN`.
-    pub fn must_last(&self, snapshot: &Snapshot) -> Result<()> {
+    pub fn must_last(&self, store: &Store) -> Result<()> {
+        // Whoever ends a session names its user's topic.
+        if store.untouched_since(user_topic(self.user)) <= self.valid_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let snapshot = store.snapshot();
         let lasts = snapshot.contains(tables::ACCESS_TOKENS, &self.token.0)?
             || (self.expires_at.is_some()
                 && snapshot.contains(tables::DEVICES, &device_key(self.user, &self.device_id))?);
-        if lasts { Ok(()) } else { Err(unknown()) }
+        if !lasts {
+            return Err(unknown());
+        }
+        self.valid_at.fetch_max(snapshot.position(), Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -190,7 +201,7 @@ impl Accounts {
             Some(existing) => {
                 // A known device keeps its name; its former tokens end.
                 batch.require_version(tables::DEVICES, &key, existing.version);
-                devices::end_tokens(batch, &existing.value);
+                devices::end_tokens(batch, user, &existing.value);
                 devices::changed(batch, user_id);
                 existing.value
             }
@@ -275,6 +286,7 @@ impl Accounts {
             token: hash,
             expires_at: row.expires_at,
             last_seen: AtomicU64::new(seen.map_or(0, |seen| seen.ts)),
+            valid_at: AtomicU64::new(snapshot.position()),
         });
         self.sessions.insert(hash, session.clone(), epoch);
         Ok(session)
@@ -297,7 +309,7 @@ impl Accounts {
             let before = record.access_tokens.iter().position(|token| *token == hash).unwrap_or(0);
             let ended: Vec<_> = record.access_tokens.drain(..before).collect();
             for token in &ended {
-                batch.delete(tables::ACCESS_TOKENS, &token.0);
+                batch.topic(user_topic(user)).delete(tables::ACCESS_TOKENS, &token.0);
             }
             let through = record.refresh_tokens.iter().position(|token| *token == replaced).map_or(0, |at| at + 1);
             for token in record.refresh_tokens.drain(..through) {

@@ -11,6 +11,7 @@ use crate::{
         record::{self, device_key, from_bytes},
         sessions::SessionCache,
     },
+    rooms::user_topic,
     tables,
 };
 use net::World;
@@ -174,7 +175,7 @@ impl Devices {
                 batch.require_version(tables::DEVICES, &key, device.version);
                 batch.delete(tables::DEVICES, &key);
                 batch.delete(tables::LAST_SEEN, &key);
-                end_tokens(&mut batch, &device.value);
+                end_tokens(&mut batch, user, &device.value);
                 gone.push(device_id.as_str());
                 ended.extend(device.value.access_tokens);
             }
@@ -196,9 +197,10 @@ pub(crate) fn last_seen(snapshot: &Snapshot, user: UserKey, device_id: &str) -> 
     Ok(record::read(snapshot, tables::LAST_SEEN, &device_key(user, device_id))?.map(|row| row.value))
 }
 
-/// Adds to `batch` the end of every token of the device. The caller tells the session cache afterwards, with
-/// `access_tokens` of the record.
-pub(crate) fn end_tokens(batch: &mut Batch, device: &DeviceRecord) {
+/// Adds to `batch` the end of every token of the user's device; who waits by one of them wakes. The caller tells the session cache afterwards,
+/// with `access_tokens` of the record.
+pub(crate) fn end_tokens(batch: &mut Batch, user: UserKey, device: &DeviceRecord) {
+    batch.topic(user_topic(user));
     for TokenHash(hash) in &device.access_tokens {
         batch.delete(tables::ACCESS_TOKENS, hash);
     }

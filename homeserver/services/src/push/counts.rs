@@ -8,22 +8,15 @@ use crate::error::Result;
 use crate::rooms::announced::Announced;
 use crate::rooms::head::Head;
 use crate::rooms::memberships::{self, UserRoom};
-use crate::rooms::record::read_object;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader, user_topic};
 use crate::sync::{Unread, UnreadCounts};
 use bytes::Bytes;
-use futures::FutureExt;
 use ruma_common::OwnedRoomId;
 use ruma_common::power_levels::NotificationPowerLevels;
-use ruma_common::push::{
-    Action, AnyPushRuleRef, FlattenedJson, HighlightTweakValue, PushConditionPowerLevelsCtx, PushConditionRoomCtx,
-    Ruleset, Tweak,
-};
-use ruma_common::serde::Raw;
+use ruma_common::push::{PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset};
 use serde_json::Value;
-use serde_json::value::RawValue;
-use state_res::ids::{EventKey, RoomKey, UserKey};
+use state_res::ids::{EventKey, UserKey};
 use state_res::tree::Root;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -52,21 +45,6 @@ impl Places {
     }
 }
 
-/// What a rule's actions come to.
-pub(super) struct Verdict {
-    pub(super) notify: bool,
-    pub(super) highlight: bool,
-}
-
-/// What `actions` come to.
-pub(super) fn verdict(actions: &[Action]) -> Verdict {
-    let highlights = |action: &Action| matches!(action, Action::SetTweak(Tweak::Highlight(HighlightTweakValue::Yes)));
-    Verdict {
-        notify: actions.iter().any(|action| matches!(action, Action::Notify)),
-        highlight: actions.iter().any(highlights),
-    }
-}
-
 /// What has been counted for a user in a room.
 #[derive(Clone, Default)]
 pub(super) struct Counted {
@@ -83,8 +61,8 @@ pub(super) struct Counted {
     ignored: Arc<HashSet<String>>,
     /// As of where other rules last made other counts of the same events.
     judged_anew: Position,
-    /// The room as the user's rules see it, and the state in which it is so.
-    context: Option<(Root, Arc<PushConditionRoomCtx>)>,
+    /// The state in which the room was last, and the room as the user's rules see it in that state, where they had to be asked.
+    context: Option<(Root, Option<Arc<PushConditionRoomCtx>>)>,
 }
 
 /// An event that was counted.
@@ -180,45 +158,53 @@ impl UnreadCounts for Push {
     }
 
     fn unread(&self, viewer: &Viewer<'_>, ignored: &Arc<HashSet<String>>, by_thread: bool) -> Result<Unread> {
-        let (reader, user_id, user) = (viewer.reader(), viewer.user_id(), viewer.user());
+        let (reader, user) = (viewer.reader(), viewer.user());
         let until = reader.snapshot().position();
-        if let Some((unread, upto)) = self.counted_of(user, reader.room(), by_thread)
-            && upto <= until
-            && self.store.untouched_since(user_topic(user)) <= upto
-            && reader.is_quiet_after(upto)?
-        {
-            return Ok(unread);
+        let entry = Arc::clone(self.counts.lock().get_or_insert((user, reader.room()), Arc::default));
+        let mut known = entry.lock();
+        if known.as_ref().is_some_and(|known| known.upto > until) {
+            // Another device was faster, and what it saw is not to be told here yet.
+            return Ok(self.count_all(viewer, ignored, None, until)?.unread(by_thread));
         }
-        let known = self.counts.lock().get(&(user, reader.room())).cloned().filter(|counted| counted.upto <= until);
         // Receipts and memberships of the user's touch their topic: where that was left alone, they have read what they had read.
-        let settled =
-            known.as_ref().is_some_and(|counted| self.store.untouched_since(user_topic(user)) <= counted.upto);
-        let counted = match known {
-            Some(counted) if settled => self.count(viewer, ignored, counted, until)?,
-            known => {
-                let read = self.read_places(reader, user_id)?;
-                let rules = self.ruleset(reader.snapshot(), user_id)?;
-                let same = |counted: &Counted| {
-                    counted.read == read
-                        && counted.ignored == *ignored
-                        && counted.rules.as_ref().is_none_or(|known| Arc::ptr_eq(known, &rules))
-                };
-                match known {
-                    Some(counted) if same(&counted) => self.count(viewer, ignored, counted, until)?,
-                    former => self.count_anew(viewer, ignored, former, read, until)?,
+        let touched = self.store.untouched_since(user_topic(user));
+        let counted = match known.take() {
+            Some(counted) if touched <= counted.upto => {
+                if counted.upto < until && !reader.is_quiet_after(counted.upto)? {
+                    self.count(viewer, ignored, counted, until)?
+                } else {
+                    counted
                 }
             }
+            former => self.count_all(viewer, ignored, former, until)?,
         };
         let unread = counted.unread(by_thread);
-        self.counts.lock().put((user, reader.room()), counted);
+        *known = Some(counted);
         Ok(unread)
     }
 }
 
 impl Push {
-    /// What was counted for a user in a room, and up to where.
-    fn counted_of(&self, user: UserKey, room: RoomKey, by_thread: bool) -> Option<(Unread, Position)> {
-        self.counts.lock().get(&(user, room)).map(|counted| (counted.unread(by_thread), counted.upto))
+    /// Counts everything after what the user has read; only what is new where `former` was counted from the same.
+    fn count_all(
+        &self,
+        viewer: &Viewer<'_>,
+        ignored: &Arc<HashSet<String>>,
+        former: Option<Counted>,
+        until: Position,
+    ) -> Result<Counted> {
+        let (reader, user_id) = (viewer.reader(), viewer.user_id());
+        let read = self.read_places(reader, user_id)?;
+        let rules = self.ruleset(reader.snapshot(), user_id)?.rules;
+        let same = |counted: &Counted| {
+            counted.read == read
+                && counted.ignored == *ignored
+                && counted.rules.as_ref().is_none_or(|known| Arc::ptr_eq(known, &rules))
+        };
+        match former {
+            Some(counted) if same(&counted) => self.count(viewer, ignored, counted, until),
+            former => self.count_anew(viewer, ignored, former, read, until),
+        }
     }
 
     /// Up to where a user has read. What came before they joined counts as read.
@@ -279,13 +265,16 @@ impl Push {
             return Ok(counted);
         }
         let rules = self.ruleset(reader.snapshot(), user_id)?;
-        (counted.rules, counted.ignored) = (Some(Arc::clone(&rules)), Arc::clone(ignored));
+        (counted.rules, counted.ignored) = (Some(Arc::clone(&rules.rules)), Arc::clone(ignored));
         let root = reader.root_at(until)?;
-        let context = match counted.context.take() {
-            Some((known, context)) if known == root => Some(context),
-            _ => self.context(reader, user_id)?.map(Arc::new),
+        let mut context = match counted.context.take() {
+            Some((known, context)) if known == root => context,
+            _ => {
+                // Most events are judged without what follows from the head; of a room whose head cannot be read nothing is told all the same.
+                reader.head()?;
+                None
+            }
         };
-        counted.context = context.clone().map(|context| (root, context));
         for row in rows.iter().rev() {
             let place = (row.position, row.ordinal);
             let facts = reader.required_facts(row.event)?;
@@ -311,45 +300,19 @@ impl Push {
             if counted.read.covers(place, thread.clone()) {
                 continue;
             }
-            let Some(context) = &context else { continue };
-            let Some(rule) = self.rule_for(&rules, context, stored)? else { continue };
-            let verdict = verdict(rule.actions());
+            let seen = || {
+                if context.is_none() {
+                    context = self.context(reader, user_id)?.map(Arc::new);
+                }
+                Ok(context.clone())
+            };
+            let Some(verdict) = self.verdict_for(&rules, stored, root, seen)? else { continue };
             if verdict.notify {
                 counted.add(row.event, thread, verdict.highlight);
             }
         }
+        counted.context = Some((root, context));
         Ok(counted)
-    }
-
-    /// The first rule that applies to an event.
-    pub(super) fn rule_for<'r>(
-        &self,
-        rules: &'r Ruleset,
-        context: &PushConditionRoomCtx,
-        event: &crate::rooms::record::StoredEvent,
-    ) -> Result<Option<AnyPushRuleRef<'r>>> {
-        let known = self.flattened.lock().get(&event.key()).cloned();
-        let flattened = match known {
-            Some(flattened) => flattened,
-            None => {
-                let mut json = event.client_event(Some(context.room_id.as_str()), None);
-                if event.version().is_none_or(|version| !version.rules().strict_canonical_json) {
-                    // The library panics at numbers that no double can hold.
-                    json = Value::Object(read_object(&json)?).to_string();
-                }
-                let raw = RawValue::from_string(json).map_err(crate::error::Error::internal)?;
-                let flattened = Arc::new(FlattenedJson::from_raw(&Raw::<Value>::from_json(raw)));
-                self.flattened.lock().put(event.key(), Arc::clone(&flattened));
-                flattened
-            }
-        };
-        for rule in rules {
-            // Rules wait for nothing: none of the conditions we compile asks anyone.
-            if rule.applies(&flattened, context).now_or_never() == Some(true) {
-                return Ok(Some(rule));
-            }
-        }
-        Ok(None)
     }
 
     /// The room as rules see it for one user; `None` for ids that the rules' library does not take.

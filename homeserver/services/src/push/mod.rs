@@ -1,6 +1,7 @@
 //! Push rules, and counting what is unread by them (client-server API, "Push notifications").
 
 mod counts;
+mod judge;
 mod notifications;
 mod rules;
 
@@ -11,13 +12,14 @@ use crate::ephemeral::Ephemeral;
 use crate::of_user::OfUser;
 use bytes::Bytes;
 use counts::{Counted, RoomContext};
+use judge::Judged;
 use lru::LruCache;
 use parking_lot::Mutex;
-use ruma_common::push::{FlattenedJson, Ruleset};
+use rules::Rules;
 use state_res::ids::{EventKey, RoomKey, UserKey};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use storage::{Store, Version};
+use storage::Store;
 
 /// Users whose parsed rules are remembered.
 const RULESETS: usize = 1_000;
@@ -28,10 +30,7 @@ const COUNTS: usize = 20_000;
 /// Rooms kept in the form that rules are applied in.
 const CONTEXTS: usize = 1_000;
 /// Events kept in the form that rules are applied to.
-const FLATTENED: usize = 128;
-
-/// Parsed rules, and the version of the account data that says them; `None` for the defaults.
-type Rules = (Option<Version>, Arc<Ruleset>);
+const JUDGED: usize = 128;
 
 /// Push rules and unread counts.
 pub struct Push {
@@ -40,9 +39,10 @@ pub struct Push {
     rulesets: OfUser<Rules>,
     /// The text of the default rules of users who have no others.
     defaults: Mutex<LruCache<UserKey, Bytes>>,
-    counts: Mutex<LruCache<(UserKey, RoomKey), Counted>>,
+    /// Each behind a lock of its own, so that of two devices that wake at once one counts. `None` where nothing is known.
+    counts: Mutex<LruCache<(UserKey, RoomKey), Arc<Mutex<Option<Counted>>>>>,
     contexts: Mutex<LruCache<RoomKey, Arc<RoomContext>>>,
-    flattened: Mutex<LruCache<EventKey, Arc<FlattenedJson>>>,
+    judged: Mutex<LruCache<EventKey, Arc<Judged>>>,
 }
 
 impl Push {
@@ -56,7 +56,7 @@ impl Push {
             defaults: Mutex::new(LruCache::new(size(DEFAULTS))),
             counts: Mutex::new(LruCache::new(size(COUNTS))),
             contexts: Mutex::new(LruCache::new(size(CONTEXTS))),
-            flattened: Mutex::new(LruCache::new(size(FLATTENED))),
+            judged: Mutex::new(LruCache::new(size(JUDGED))),
             store,
         }
     }

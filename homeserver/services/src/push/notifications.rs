@@ -102,8 +102,8 @@ impl Services {
                 continue;
             }
             let Some(context) = &room.context else { continue };
-            let Some(rule) = self.push.rule_for(&rules, context, &event)? else { continue };
-            let verdict = super::counts::verdict(rule.actions());
+            let Some(rule) = self.push.rule_for(&rules.rules, context, &event)? else { continue };
+            let verdict = super::judge::Verdict::of(rule.actions());
             if !verdict.notify || (only_highlights && !verdict.highlight) {
                 continue;
             }

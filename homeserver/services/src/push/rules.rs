@@ -15,6 +15,27 @@ use state_res::ids::UserKey;
 use std::sync::Arc;
 use storage::{Batch, Snapshot, Version};
 
+/// A user's rules.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    /// Parsed.
+    pub(super) rules: Arc<Ruleset>,
+    /// The version of the account data that say them; `None` for the defaults.
+    version: Option<Version>,
+}
+
+impl Rules {
+    /// Those of a user who never changed them.
+    pub(super) fn defaults(user_id: &UserId) -> Self {
+        Self { rules: Arc::new(Ruleset::server_default(user_id)), version: None }
+    }
+
+    /// Whether they are the specification's.
+    pub(super) fn are_default(&self) -> bool {
+        self.version.is_none()
+    }
+}
+
 /// The type of account data in which rules are kept.
 const KIND: &str = account_data::PUSH_RULES;
 /// How often a change is tried again after another came first.
@@ -61,7 +82,7 @@ fn parse<T: serde::de::DeserializeOwned>(values: &[Value], what: &str) -> Result
 impl Push {
     /// The content of a user's `m.push_rules`: JSON of `{"global": …}`.
     pub fn content(&self, snapshot: &Snapshot, user_id: &str) -> Result<Value> {
-        Ok(json!({ "global": *self.ruleset(snapshot, user_id)? }))
+        Ok(json!({ "global": *self.ruleset(snapshot, user_id)?.rules }))
     }
 
     /// Whether a user's rules are the defaults, so that no account data says them.
@@ -69,28 +90,25 @@ impl Push {
         Ok(account_data::get(snapshot, UserKey::of(user_id), None, KIND)?.is_none())
     }
 
-    pub(super) fn ruleset(&self, snapshot: &Snapshot, user_id: &str) -> Result<Arc<Ruleset>> {
+    pub(super) fn ruleset(&self, snapshot: &Snapshot, user_id: &str) -> Result<Rules> {
         let user = UserKey::of(user_id);
-        let (_, rules) = self.rulesets.get(snapshot, user, &user, |former| {
+        self.rulesets.get(snapshot, user, &user, |former| {
             let stored = account_data::get(snapshot, user, None, KIND)?;
             let version = stored.as_ref().map(|bytes| Version::of(bytes));
-            if let Some(former) = former.filter(|(known, _)| *known == version) {
+            if let Some(former) = former.filter(|known| known.version == version) {
                 return Ok(former);
             }
-            let rules = match stored {
+            match stored {
                 Some(bytes) => {
                     let mut content: Value = serde_json::from_slice(&bytes).map_err(Error::internal)?;
-                    serde_json::from_value(content["global"].take()).map_err(Error::internal)?
+                    let rules = serde_json::from_value(content["global"].take()).map_err(Error::internal)?;
+                    Ok(Rules { rules: Arc::new(rules), version })
                 }
-                None => {
-                    let id = <&UserId>::try_from(user_id)
-                        .map_err(|error| Error::invalid_param(format!("{user_id:?} is no user id: {error}.")))?;
-                    Ruleset::server_default(id)
-                }
-            };
-            Ok((version, Arc::new(rules)))
-        })?;
-        Ok(rules)
+                None => <&UserId>::try_from(user_id)
+                    .map(Rules::defaults)
+                    .map_err(|error| Error::invalid_param(format!("{user_id:?} is no user id: {error}."))),
+            }
+        })
     }
 
     /// One rule, as the API shows it.
@@ -207,7 +225,7 @@ impl Push {
     async fn change(&self, user_id: &str, mut work: impl FnMut(&mut Ruleset) -> Result<()>) -> Result<()> {
         for _ in 0..MAX_TRIES {
             let snapshot = self.store.snapshot();
-            let mut rules = (*self.ruleset(&snapshot, user_id)?).clone();
+            let mut rules = (*self.ruleset(&snapshot, user_id)?.rules).clone();
             work(&mut rules)?;
             let content = serde_json::to_vec(&json!({ "global": rules })).map_err(Error::internal)?;
             let mut batch = Batch::with_random_id(self.store.world());

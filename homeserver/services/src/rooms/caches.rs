@@ -12,6 +12,7 @@ use crate::tables;
 use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use state_res::ids::{EventKey, RoomKey, UserKey};
 use state_res::pdu::Pdu;
 use state_res::tree::{NodeHash, Root};
@@ -86,7 +87,7 @@ pub struct Caches {
     tails: Mutex<LruCache<RoomKey, Arc<Tail>>>,
     /// The newest events of each room.
     latest: Mutex<LruCache<RoomKey, Arc<Latest>>>,
-    perspectives: Mutex<LruCache<(RoomKey, Root, UserKey), Perspective>>,
+    perspectives: Cache<(RoomKey, Root, UserKey), Perspective>,
     changes: AtomicU64,
     /// When something last happened in each room.
     pub activity: Activity,
@@ -105,7 +106,7 @@ impl Default for Caches {
             counts: Mutex::new(cache(COUNTED_ROOMS)),
             tails: Mutex::new(cache(TAILS)),
             latest: Mutex::new(cache(LATEST)),
-            perspectives: Mutex::new(cache(PERSPECTIVES)),
+            perspectives: Cache::new(PERSPECTIVES),
             changes: AtomicU64::new(0),
             activity: Activity::of(tables::TIMELINE),
             erasures: Erasures::default(),
@@ -283,12 +284,12 @@ impl Caches {
 
     /// What a state lets a user see, if that is known. What a state says never changes.
     pub fn perspective(&self, room: RoomKey, root: Root, user: UserKey) -> Option<Perspective> {
-        self.perspectives.lock().get(&(room, root, user)).copied()
+        self.perspectives.get(&(room, root, user))
     }
 
     /// Remembers what a state lets a user see.
     pub fn put_perspective(&self, room: RoomKey, root: Root, user: UserKey, perspective: Perspective) {
-        self.perspectives.lock().put((room, root, user), perspective);
+        self.perspectives.insert((room, root, user), perspective);
     }
 
     /// The last state of a room whose members were counted, and their numbers.

@@ -42,6 +42,8 @@ pub struct Facts {
     transaction: Option<Bytes>,
     /// The state event that it took the place of, once somebody has asked.
     replaced: OnceLock<Option<EventKey>>,
+    /// Its sender's member event in the state before it, once somebody has asked.
+    member: OnceLock<Option<EventKey>>,
     /// What clients get of it but for `room_id` and `unsigned`, once somebody has asked.
     common: OnceLock<Box<[u8]>>,
 }
@@ -62,6 +64,7 @@ impl Facts {
             sent_by: sent_by(transaction.as_deref()),
             transaction,
             replaced: OnceLock::new(),
+            member: OnceLock::new(),
             common: OnceLock::new(),
         }
     }
@@ -100,6 +103,18 @@ impl Facts {
         let found = reader.state_event_key(self.standing.before, &self.event.event_type(), &state_key)?;
         let found = found.filter(|event| *event != self.event.key());
         Ok(*self.replaced.get_or_init(|| found))
+    }
+
+    /// The member event of its sender in the state before it.
+    ///
+    /// # Errors
+    /// A failing store.
+    pub fn sender_member(&self, reader: &RoomReader) -> Result<Option<EventKey>> {
+        if let Some(known) = self.member.get() {
+            return Ok(*known);
+        }
+        let found = reader.state_event_key(self.standing.before, "m.room.member", &self.event.sender())?;
+        Ok(*self.member.get_or_init(|| found))
     }
 
     /// By what the events of a state are sorted, where they are told.
@@ -185,6 +200,7 @@ impl RoomReader {
             sent_by: sent_by(transaction.as_deref()),
             transaction,
             replaced: OnceLock::new(),
+            member: OnceLock::new(),
             common: OnceLock::new(),
         });
         if placed {

@@ -203,7 +203,7 @@ impl Syncs {
                     () = self.stopping.cancelled() => false,
                     changed = world.timeout(left, changes.changed()) => changed.is_ok(),
                 };
-                request.session.must_last(&store.snapshot())?;
+                request.session.must_last(store)?;
                 if !woken {
                     // One last look, so that the token is as fresh as can be.
                     return self.answer(request, user, since, &left_out).map(|answer| answer.json);
@@ -227,6 +227,9 @@ impl Syncs {
     /// Whether the user's memberships changed since the token, so that other topics matter.
     fn rooms_changed(&self, user: UserKey, since: Option<SyncToken>) -> Result<bool> {
         let deps = self.rooms.deps();
+        if since.is_some_and(|since| deps.store.untouched_since(rooms::user_topic(user)) <= since.position) {
+            return Ok(false);
+        }
         let epoch = deps.user_rooms.epoch();
         let rooms = deps.user_rooms.of(&deps.store.snapshot(), epoch, user)?;
         Ok(since.is_none_or(|since| rooms.iter().any(|room| room.position > since.position)))

@@ -184,8 +184,8 @@ impl RoomSync<'_> {
     fn state(&self, timeline: &Timeline, from: Option<Root>, now: Root) -> Result<Vec<Arc<Facts>>> {
         let to = if self.state_after { now } else { timeline.start };
         let lazy = self.filter.state.lazy_load_members;
-        if from == Some(to) && to == now && !lazy {
-            return Ok(Vec::new());
+        if from == Some(to) && to == now {
+            return if lazy { self.speakers(timeline, to) } else { Ok(Vec::new()) };
         }
         if from.is_none()
             && (self.state_after || timeline.start == now)
@@ -250,6 +250,30 @@ impl RoomSync<'_> {
                 continue;
             }
             state.push(facts);
+        }
+        state.sort_by_key(|facts| facts.order_in_state());
+        Ok(state)
+    }
+
+    /// The same where nothing changed: the members who speak in the timeline, as they are in the state `root`.
+    fn speakers(&self, timeline: &Timeline, root: Root) -> Result<Vec<Arc<Facts>>> {
+        let mut state: Vec<Arc<Facts>> = Vec::new();
+        for facts in &timeline.events {
+            let member = if facts.standing.before == root {
+                facts.sender_member(self.reader)?
+            } else {
+                self.reader.state_event_key(root, "m.room.member", &facts.event.sender())?
+            };
+            let Some(member) = member.filter(|member| !state.iter().any(|known| known.event.key() == *member)) else {
+                continue;
+            };
+            if !self.state_after && timeline.events.iter().any(|shown| shown.event.key() == member) {
+                continue;
+            }
+            let member = self.reader.required_facts(member)?;
+            if self.filter.state.matches(self.reader, &member.event)? {
+                state.push(member);
+            }
         }
         state.sort_by_key(|facts| facts.order_in_state());
         Ok(state)
