@@ -15,6 +15,9 @@ use tokio::runtime::{Builder, Runtime};
 /// What we call ourselves to others.
 const USER_AGENT: &str = concat!("Causeway/", env!("CARGO_PKG_VERSION"));
 
+/// Of the log, written before it is needed: about as much as it holds before the store begins another.
+const PREPARED_LOG_BYTES: usize = 8 * 1024 * 1024;
+
 /// A runtime with a thread per core.
 ///
 /// # Errors
@@ -45,7 +48,8 @@ pub(crate) fn world(loaded: &Loaded) -> anyhow::Result<World> {
 pub(crate) fn store(loaded: &Loaded, data_dir: &DataDir, world: &World) -> anyhow::Result<Store> {
     let settings = &loaded.settings.storage;
     let block_cache_bytes = usize::try_from(settings.cache_mib.saturating_mul(1024 * 1024)).unwrap_or(usize::MAX);
-    let options = Options { sync: settings.sync, block_cache_bytes, ..Options::default() };
+    let prepared_log_bytes = if settings.sync { PREPARED_LOG_BYTES } else { 0 };
+    let options = Options { sync: settings.sync, block_cache_bytes, prepared_log_bytes, ..Options::default() };
     let path = data_dir.store();
     match Store::open_rocksdb(&path, &services::tables::SCHEMA, world.clone(), options) {
         Ok(store) => Ok(store),

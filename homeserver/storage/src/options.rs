@@ -10,6 +10,9 @@ pub struct Options {
     pub block_cache_bytes: usize,
     /// Bytes of the write buffers of all tables together.
     pub write_buffer_bytes: usize,
+    /// Bytes of the log's file that are written before they are needed, when the store is opened: syncing a log that grows costs about twice as
+    /// much as syncing one that is written over, as its length has to be written too. (Later the engine uses its old log files again.)
+    pub prepared_log_bytes: usize,
     /// How many positions of the log are kept at least, for durable readers that fell behind.
     pub log_retention: u64,
     /// How many cold scans ([`Store::read`](crate::Store::read)) run beside each other.
@@ -27,6 +30,7 @@ impl Default for Options {
             sync: true,
             block_cache_bytes: 64 * 1024 * 1024,
             write_buffer_bytes: 8 * 1024 * 1024,
+            prepared_log_bytes: 0,
             log_retention: 256 * 1024,
             readers: 4,
             open_files: 256,

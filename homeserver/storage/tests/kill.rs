@@ -22,7 +22,7 @@ const ROUND: &str = "CAUSEWAY_TEST_KILL_ROUND";
 
 fn open(folder: &Path) -> Store {
     // Small buffers, so that files are written and merged while processes are killed.
-    let options = Options { write_buffer_bytes: 1024 * 1024, ..Options::default() };
+    let options = Options { write_buffer_bytes: 1024 * 1024, prepared_log_bytes: 512 * 1024, ..Options::default() };
     Store::open_rocksdb(folder, &SCHEMA, world(), options).unwrap()
 }
 

@@ -93,3 +93,43 @@ fn the_log_is_synced_before_each_acknowledgement() {
     }
     println!("{COMMITS} acknowledgements, each after its fdatasync");
 }
+
+/// Bytes of the longest log file.
+fn log_bytes(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let logs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+    logs.map(|file| file.metadata().unwrap().len()).max().unwrap()
+}
+
+/// Nothing of what the file was filled with counts, and the log is written over it, whether the store was closed or broke off.
+#[tokio::test]
+async fn a_prepared_log_is_written_over() {
+    const PREPARED: usize = 3 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let copies = tempfile::tempdir().unwrap();
+    let mut place = folder.path().to_owned();
+    let mut position = 0;
+    for round in 0..4_u8 {
+        let options = Options { prepared_log_bytes: PREPARED, ..Options::default() };
+        let store = Store::open_rocksdb(&place, &SCHEMA, world(), options).unwrap();
+        assert_eq!(store.position(), position);
+        for earlier in 0..round {
+            assert_eq!(store.snapshot().get(POINT, &[earlier]).unwrap().unwrap(), vec![earlier; 1000]);
+        }
+        assert!(log_bytes(&place) >= PREPARED as u64, "round {round}");
+        let mut batch = batch();
+        batch.put(POINT, &[round], &[round; 1000]);
+        assert!(matches!(store.commit(batch).await, Outcome::Committed(_)));
+        assert!((PREPARED as u64..2 * PREPARED as u64).contains(&log_bytes(&place)), "the log has grown");
+        position = store.position();
+        if round % 2 == 0 {
+            // As after a loss of power: nothing was closed.
+            let copy = copies.path().join(round.to_string());
+            std::fs::create_dir(&copy).unwrap();
+            for file in std::fs::read_dir(&place).unwrap().map(|file| file.unwrap()) {
+                std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+            }
+            place = copy;
+        }
+    }
+}

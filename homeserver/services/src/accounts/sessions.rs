@@ -46,6 +46,8 @@ pub struct Session {
     last_seen: AtomicU64,
     /// A position at which it had not been ended.
     valid_at: AtomicU64,
+    /// Up to where its device has received its to-device messages, so that none is left; 0 where that is not known.
+    pub(crate) received: AtomicU64,
 }
 
 impl Session {
@@ -287,6 +289,7 @@ impl Accounts {
             expires_at: row.expires_at,
             last_seen: AtomicU64::new(seen.map_or(0, |seen| seen.ts)),
             valid_at: AtomicU64::new(snapshot.position()),
+            received: AtomicU64::new(0),
         });
         self.sessions.insert(hash, session.clone(), epoch);
         Ok(session)

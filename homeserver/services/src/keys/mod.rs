@@ -29,6 +29,7 @@ pub use signatures::SignatureUpload;
 pub use to_device::{MAX_MESSAGE_BYTES, ToDeviceMessages};
 pub use upload::KeyUpload;
 
+use crate::accounts::Session;
 use crate::error::{Error, Result};
 use crate::of_user::OfUser;
 use crate::rooms::Rooms;
@@ -61,8 +62,6 @@ pub struct Keys {
     /// Who asks other servers; nobody until federation has started.
     client: OnceLock<Client>,
     locks: Mutex<LruCache<UserKey, Arc<tokio::sync::Mutex<()>>>>,
-    /// By device, up to where it has received its messages, so that none is left.
-    received: Mutex<LruCache<Vec<u8>, Position>>,
     /// By device, what a sync says of its keys.
     counts: OfUser<Arc<str>, Vec<u8>>,
     /// The day up to which remembered to-device EDUs were swept.
@@ -82,7 +81,6 @@ impl Keys {
             rooms,
             client: OnceLock::new(),
             locks: Mutex::new(LruCache::new(NonZeroUsize::new(LOCKS).unwrap_or(NonZeroUsize::MIN))),
-            received: Mutex::new(LruCache::new(NonZeroUsize::new(DEVICES).unwrap_or(NonZeroUsize::MIN))),
             counts: OfUser::new(store.clone(), DEVICES),
             swept: Mutex::new(0),
             resyncing: Mutex::default(),
@@ -147,8 +145,8 @@ impl DeviceFeed for Keys {
         to_device::pending(snapshot, user_id, device_id, since, until)
     }
 
-    async fn acknowledge(&self, user_id: &str, device_id: &str, position: Position) -> Result<()> {
-        self.acknowledge_to_device(user_id, device_id, position).await
+    async fn acknowledge(&self, session: &Session, position: Position) -> Result<()> {
+        self.acknowledge_to_device(session, position).await
     }
 
     fn device_lists(

@@ -4,7 +4,7 @@
 //! after a crash, goes on where the last step ended.
 
 use super::{Keys, device_prefix};
-use crate::accounts::{DeviceRecord, MAX_COMMIT_ATTEMPTS, commit, names::split_user_id, record};
+use crate::accounts::{DeviceRecord, MAX_COMMIT_ATTEMPTS, Session, commit, names::split_user_id, record};
 use crate::error::{Error, Result};
 use crate::names::server_of;
 use crate::rooms::user_topic;
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use state_res::ids::UserKey;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
 use storage::{Batch, Class, Position, Snapshot, Table, Version, key};
 
 /// Bytes of one message's content.
@@ -154,21 +155,20 @@ impl Keys {
     }
 
     /// Deletes what a device has received.
-    pub(super) async fn acknowledge_to_device(&self, user_id: &str, device_id: &str, position: Position) -> Result<()> {
-        let user = UserKey::of(user_id);
-        let start = device_prefix(user, device_id);
-        let known = self.received.lock().get(&start).copied();
+    pub(super) async fn acknowledge_to_device(&self, session: &Session, position: Position) -> Result<()> {
+        let known = session.received.load(Ordering::Relaxed);
         // Nothing was left up to there, and what came since would have touched the user's topic.
-        if known.is_some_and(|known| position <= known || self.store.untouched_since(user_topic(user)) <= known) {
+        if known > 0 && (position <= known || self.store.untouched_since(user_topic(session.user)) <= known) {
             return Ok(());
         }
+        let start = device_prefix(session.user, &session.device_id);
         let end = until(&start, position);
         if self.store.snapshot().scan(tables::TO_DEVICE, &start..&end).next().transpose()?.is_some() {
             let mut batch = Batch::with_random_id(&self.world);
             batch.class(Class::Logged).delete_range(tables::TO_DEVICE, &start, &end);
             commit(&self.store, batch).await?;
         }
-        self.received.lock().put(start, position);
+        session.received.fetch_max(position, Ordering::Relaxed);
         Ok(())
     }
 

@@ -32,6 +32,8 @@ const LONGEST_STORED: usize = 8 * 1024;
 const NODES: usize = 64_000;
 /// Rooms whose current root and numbers of members are kept.
 const COUNTED_ROOMS: usize = 2_000;
+/// Rooms whose servers are kept.
+const SERVERS: usize = 500;
 /// Rooms the end of whose timeline is kept.
 const TAILS: usize = 1_000;
 /// Rooms of which the newest events are kept, ready to be shown.
@@ -83,6 +85,8 @@ pub struct Caches {
     roots: Mutex<LruCache<RoomKey, KnownRoot>>,
     /// The counts of each room's state of late.
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
+    /// The servers in each room's state of late.
+    servers: Mutex<LruCache<RoomKey, (Root, Arc<[String]>)>>,
     /// The end of each room's timeline.
     tails: Mutex<LruCache<RoomKey, Arc<Tail>>>,
     /// The newest events of each room.
@@ -104,6 +108,7 @@ impl Default for Caches {
             nodes: Mutex::new(cache(NODES)),
             roots: Mutex::new(cache(COUNTED_ROOMS)),
             counts: Mutex::new(cache(COUNTED_ROOMS)),
+            servers: Mutex::new(cache(SERVERS)),
             tails: Mutex::new(cache(TAILS)),
             latest: Mutex::new(cache(LATEST)),
             perspectives: Cache::new(PERSPECTIVES),
@@ -290,6 +295,16 @@ impl Caches {
     /// Remembers what a state lets a user see.
     pub fn put_perspective(&self, room: RoomKey, root: Root, user: UserKey, perspective: Perspective) {
         self.perspectives.insert((room, root, user), perspective);
+    }
+
+    /// The servers with joined members in a room's state `root`, if they are known.
+    pub fn servers(&self, room: RoomKey, root: Root) -> Option<Arc<[String]>> {
+        self.servers.lock().get(&room).filter(|(known, _)| *known == root).map(|(_, servers)| Arc::clone(servers))
+    }
+
+    /// Remembers the servers with joined members in a room's state `root`.
+    pub fn put_servers(&self, room: RoomKey, root: Root, servers: &Arc<[String]>) {
+        self.servers.lock().put(room, (root, Arc::clone(servers)));
     }
 
     /// The last state of a room whose members were counted, and their numbers.

@@ -373,6 +373,16 @@ impl RoomReader {
         Ok(self.snapshot.get(tables::ROOM_SERVERS, &room_key(self.room, server.as_bytes()))?.is_some())
     }
 
+    /// Names of the servers with joined members in the state `root`, which has to be the current one.
+    pub fn servers_in(&self, root: Root) -> Result<Arc<[String]>> {
+        if let Some(known) = self.caches.servers(self.room, root) {
+            return Ok(known);
+        }
+        let servers: Arc<[String]> = self.servers()?.into();
+        self.caches.put_servers(self.room, root, &servers);
+        Ok(servers)
+    }
+
     /// Names of the servers with joined members.
     pub fn servers(&self) -> Result<Vec<String>> {
         self.snapshot

@@ -69,8 +69,8 @@ pub trait DeviceFeed: Send + Sync {
         until: Position,
     ) -> Result<(Vec<String>, Position)>;
 
-    /// The device has received everything up to `position`.
-    async fn acknowledge(&self, user_id: &str, device_id: &str, position: Position) -> Result<()>;
+    /// The session's device has received everything up to `position`.
+    async fn acknowledge(&self, session: &Session, position: Position) -> Result<()>;
 
     /// Users of other people's (and the user's own) device lists that changed after `since` and up to `until`, among those who share a
     /// room with the user; and those who share none any more.
@@ -177,7 +177,7 @@ impl Syncs {
             ..token
         });
         if let Some(since) = since {
-            self.devices.acknowledge(&request.user_id, &request.device_id, since.to_device).await?;
+            self.devices.acknowledge(&request.session, since.to_device).await?;
         }
         let user = UserKey::of(&request.user_id);
         let deadline = world.monotonic() + request.timeout.min(MAX_TIMEOUT);

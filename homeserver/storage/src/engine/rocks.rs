@@ -29,7 +29,26 @@ impl RocksEngine {
             let hint = if cause.contains("LOCK") { " (is another process using it?)" } else { "" };
             StorageError::Engine(format!("cannot open the database in {}{hint}: {cause}", path.display()))
         })?;
-        Ok(Self { db: Arc::new(db), newest: ReadOptions::default() })
+        let engine = Self { db: Arc::new(db), newest: ReadOptions::default() };
+        engine.prepare_log(options.prepared_log_bytes)?;
+        Ok(engine)
+    }
+
+    /// Leaves the log in a file that has so many bytes already, of which none counts.
+    fn prepare_log(&self, bytes: usize) -> Result<(), StorageError> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let family = family(&self.db, Access::Cold);
+        let filler = vec![0; bytes.min(MIB)];
+        for _ in 0..bytes.div_ceil(MIB) {
+            self.db.put_cf(family, FILLER, &filler).map_err(failed)?;
+        }
+        self.sync()?;
+        // Once what it says is in a table, the file is one of those to be used again; the log that begins after that takes it.
+        self.db.flush_cf(family).map_err(failed)?;
+        self.db.delete_cf(family, FILLER).map_err(failed)?;
+        self.db.flush_cf(family).map_err(failed)
     }
 
     pub(crate) fn snapshot(&self) -> RocksSnapshot {
@@ -229,6 +248,9 @@ const fn family_name(access: Access) -> &'static str {
 fn family(db: &DB, access: Access) -> &ColumnFamily {
     db.cf_handle(family_name(access)).expect("the families of all access patterns are created when opening")
 }
+
+/// The key of what is written only for the log to grow. No row has it, as keys of rows begin with the table's id.
+const FILLER: &[u8] = b"";
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

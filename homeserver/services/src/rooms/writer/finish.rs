@@ -57,7 +57,10 @@ impl RoomWriter<'_> {
         let newcomers = if changed_root { self.write_membership_changes(&mut destinations)? } else { Vec::new() };
         // What others sent goes nowhere, so that receiving a message does not cost more where more servers are in the room.
         if !newcomers.is_empty() || self.events.iter().any(|placed| placed.ours && placed.fate == Fate::Accepted) {
-            destinations.extend(self.reader.servers()?);
+            match self.head_before {
+                Some(_) => destinations.extend(self.reader.servers_in(self.root_before)?.iter().cloned()),
+                None => destinations.extend(self.reader.servers()?),
+            }
         }
         for user_id in &newcomers {
             crate::keys::introduce(&mut self.batch, &self.reader.snapshot, user_id, &destinations)?;
