@@ -10,6 +10,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use services::Error;
 
+/// Headers of most answers.
+const HEADERS: usize = 8;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// 200 with `T` as JSON.
@@ -49,6 +51,8 @@ impl IntoResponse for EmptyReply {
 pub(crate) fn json_response(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
+    // For those that are added on the way out, too.
+    response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response
 }

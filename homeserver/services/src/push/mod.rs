@@ -32,6 +32,10 @@ const CONTEXTS: usize = 1_000;
 /// Events kept in the form that rules are applied to.
 const JUDGED: usize = 128;
 
+/// What has been counted for a user in a room, behind a lock of its own, so that of two devices that wake at once one counts; `None` where
+/// nothing is known.
+type Entry = Arc<Mutex<Option<Counted>>>;
+
 /// Push rules and unread counts.
 pub struct Push {
     store: Store,
@@ -39,8 +43,7 @@ pub struct Push {
     rulesets: OfUser<Rules>,
     /// The text of the default rules of users who have no others.
     defaults: Mutex<LruCache<UserKey, Bytes>>,
-    /// Each behind a lock of its own, so that of two devices that wake at once one counts. `None` where nothing is known.
-    counts: Mutex<LruCache<(UserKey, RoomKey), Arc<Mutex<Option<Counted>>>>>,
+    counts: Mutex<LruCache<(UserKey, RoomKey), Entry>>,
     contexts: Mutex<LruCache<RoomKey, Arc<RoomContext>>>,
     judged: Mutex<LruCache<EventKey, Arc<Judged>>>,
 }

@@ -41,6 +41,9 @@ const LATEST: usize = 256;
 /// States of which is kept what they let a user see.
 const PERSPECTIVES: usize = 8_000;
 
+/// Names of servers.
+pub type Servers = Arc<[String]>;
+
 /// What a state says of a user's view: the visibility of history, and their membership.
 pub type Perspective = (HistoryVisibility, Option<Membership>);
 
@@ -86,7 +89,7 @@ pub struct Caches {
     /// The counts of each room's state of late.
     counts: Mutex<LruCache<RoomKey, (Root, MemberCounts)>>,
     /// The servers in each room's state of late.
-    servers: Mutex<LruCache<RoomKey, (Root, Arc<[String]>)>>,
+    servers: Mutex<LruCache<RoomKey, (Root, Servers)>>,
     /// The end of each room's timeline.
     tails: Mutex<LruCache<RoomKey, Arc<Tail>>>,
     /// The newest events of each room.
@@ -298,12 +301,12 @@ impl Caches {
     }
 
     /// The servers with joined members in a room's state `root`, if they are known.
-    pub fn servers(&self, room: RoomKey, root: Root) -> Option<Arc<[String]>> {
+    pub fn servers(&self, room: RoomKey, root: Root) -> Option<Servers> {
         self.servers.lock().get(&room).filter(|(known, _)| *known == root).map(|(_, servers)| Arc::clone(servers))
     }
 
     /// Remembers the servers with joined members in a room's state `root`.
-    pub fn put_servers(&self, room: RoomKey, root: Root, servers: &Arc<[String]>) {
+    pub fn put_servers(&self, room: RoomKey, root: Root, servers: &Servers) {
         self.servers.lock().put(room, (root, Arc::clone(servers)));
     }
 

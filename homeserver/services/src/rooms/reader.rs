@@ -1,7 +1,7 @@
 //! Reading rooms at a position: events, standings, state, members; and the room graph that `state-res` asks for.
 
 use super::auth_graph;
-use super::caches::{Caches, MemberCounts, RootAt};
+use super::caches::{Caches, MemberCounts, RootAt, Servers};
 use super::head::Head;
 use super::record::StoredEvent;
 use super::standing::Standing;
@@ -374,11 +374,11 @@ impl RoomReader {
     }
 
     /// Names of the servers with joined members in the state `root`, which has to be the current one.
-    pub fn servers_in(&self, root: Root) -> Result<Arc<[String]>> {
+    pub fn servers_in(&self, root: Root) -> Result<Servers> {
         if let Some(known) = self.caches.servers(self.room, root) {
             return Ok(known);
         }
-        let servers: Arc<[String]> = self.servers()?.into();
+        let servers: Servers = self.servers()?.into();
         self.caches.put_servers(self.room, root, &servers);
         Ok(servers)
     }
