@@ -11,7 +11,8 @@ pub struct Options {
     /// Bytes of the write buffers of all tables together.
     pub write_buffer_bytes: usize,
     /// Bytes of the log's file that are written before they are needed, when the store is opened: syncing a log that grows costs about twice as
-    /// much as syncing one that is written over, as its length has to be written too. (Later the engine uses its old log files again.)
+    /// much as syncing one that is written over, as its length has to be written too. (Later the engine uses its old log files again.) Left out
+    /// where the disk does not have twice as much room.
     pub prepared_log_bytes: usize,
     /// How many positions of the log are kept at least, for durable readers that fell behind.
     pub log_retention: u64,

@@ -1,6 +1,11 @@
 //! The RocksDB engine: one column family per access pattern, all sharing one block cache and one budget of write buffers.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use rocksdb::{
@@ -30,13 +35,14 @@ impl RocksEngine {
             StorageError::Engine(format!("cannot open the database in {}{hint}: {cause}", path.display()))
         })?;
         let engine = Self { db: Arc::new(db), newest: ReadOptions::default() };
-        engine.prepare_log(options.prepared_log_bytes)?;
+        engine.prepare_log(path, options.prepared_log_bytes)?;
         Ok(engine)
     }
 
-    /// Leaves the log in a file that has so many bytes already, of which none counts.
-    fn prepare_log(&self, bytes: usize) -> Result<(), StorageError> {
-        if bytes == 0 {
+    /// Leaves the log in a file that has so many bytes already, of which none counts. Does nothing where the disk is nearly full: what is
+    /// left is for what people send, and after a failed write the engine takes none.
+    fn prepare_log(&self, folder: &Path, bytes: usize) -> Result<(), StorageError> {
+        if bytes == 0 || !has_room(folder, 2 * bytes) {
             return Ok(());
         }
         let family = family(&self.db, Access::Cold);
@@ -247,6 +253,15 @@ const fn family_name(access: Access) -> &'static str {
 
 fn family(db: &DB, access: Access) -> &ColumnFamily {
     db.cf_handle(family_name(access)).expect("the families of all access patterns are created when opening")
+}
+
+/// Whether a file of so many bytes can be written here. It is gone before any of it has to reach the disk.
+fn has_room(folder: &Path, bytes: usize) -> bool {
+    let path = folder.join("room.tmp");
+    let chunk = vec![0; bytes.min(MIB)];
+    let written =
+        File::create(&path).and_then(|mut file| (0..bytes.div_ceil(MIB)).try_for_each(|_| file.write_all(&chunk)));
+    fs::remove_file(&path).is_ok() && written.is_ok()
 }
 
 /// The key of what is written only for the log to grow. No row has it, as keys of rows begin with the table's id.
