@@ -30,6 +30,7 @@ fn texts() {
         (b"{\"room_version\": 12}", &["standard input:1:18: room_version: must be a string, not a number"]),
         (b"{\"room_version\": \"13\"}", &["standard input:1:18: room_version", "\"13\" is not known"]),
         (b"{\"room_version\": \"\\ud800\"}", &["room_version"]),
+        (b"{\"room_version\": \"1\",\n \"x\\ud800\": 2}", &["standard input:2:10: unexpected end of hex escape"]),
         (b"{\"room_version\": \"1\"}", &["has no `events`"]),
         (b"{\"room_version\": \"1\", \"events\": {}}", &["events: must be an array, not an object"]),
         (b"{\"room_version\": \"1\", \"events\": [7]}", &["events[0]", "must be a JSON object"]),

@@ -1,6 +1,9 @@
 //! The index of the graph of auth events, held against the events that a server has stored.
 
-use services::{rooms::record::StoredEvent, tables};
+use services::{
+    rooms::{RoomReader, record::StoredEvent},
+    tables,
+};
 use simulation::Server;
 use state_res::{
     ids::{EventKey, RoomKey},
@@ -40,12 +43,42 @@ pub(crate) fn check(server: &Server) -> usize {
     let rows = |table| {
         snapshot.scan_prefix(table, &[]).map(|row| row.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec()))
     };
+    for room in events.values().map(|(room, _)| *room).collect::<BTreeSet<_>>() {
+        pages(
+            &services.rooms.reader(room),
+            events.iter().filter(|(_, (of, _))| *of == room).map(|(key, (_, pdu))| (*key, pdu)),
+        );
+    }
     let keys = events.iter().map(|(key, (room, _))| [*room.as_bytes(), *key.as_bytes()].concat());
     let (own, citing): (BTreeMap<_, _>, BTreeMap<_, _>) =
         rows(tables::AUTH_GRAPH).partition(|(key, _)| key.len() == 32);
     assert_eq!(own.into_keys().collect::<BTreeSet<_>>(), keys.collect());
     assert_eq!(citing, cited_by);
     events.len()
+}
+
+/// Checks that several events are answered for together as each of them alone, and that what cites them comes in whole pages.
+fn pages<'e>(reader: &RoomReader, events: impl Iterator<Item = (EventKey, &'e Pdu)>) {
+    const PAGE: usize = 2;
+    let mut citing: BTreeMap<EventKey, BTreeSet<EventKey>> = BTreeMap::new();
+    for (key, pdu) in events {
+        citing.entry(key).or_default();
+        for cited in links_of(pdu) {
+            citing.entry(cited).or_default().insert(key);
+        }
+    }
+    let keys: Vec<EventKey> = citing.keys().rev().copied().collect();
+    for (key, around) in keys.iter().zip(reader.around(&keys, PAGE).unwrap()) {
+        assert_eq!(around.links, reader.links(*key).unwrap());
+        let mut found: Vec<EventKey> = around.citing.unwrap().iter().map(|citing| citing.event).collect();
+        while let page = reader.citing(*key, found.last().copied(), PAGE).unwrap().unwrap()
+            && !page.is_empty()
+        {
+            assert!(page.len() <= PAGE && found.len().is_multiple_of(PAGE), "only the last page is not whole");
+            found.extend(page.iter().map(|citing| citing.event));
+        }
+        assert_eq!(found, citing[key].iter().copied().collect::<Vec<_>>());
+    }
 }
 
 fn links_of(pdu: &Pdu) -> impl Iterator<Item = EventKey> + '_ {

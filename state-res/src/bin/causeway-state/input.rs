@@ -28,6 +28,11 @@ pub(crate) fn read(file: &str, max: usize) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// What a reader of JSON says, without its own words for the place.
+fn reason(error: &serde_json::Error) -> String {
+    error.to_string().split(" at line ").next().unwrap_or_default().to_owned()
+}
+
 /// A text that is looked at piece by piece.
 pub(crate) struct Source<'a> {
     file: &'a str,
@@ -50,10 +55,7 @@ impl<'a> Source<'a> {
     /// The outermost value, once the whole text is known to be JSON.
     pub(crate) fn root(&self) -> Result<&'a RawValue, Failure> {
         serde_json::from_str(self.text).map_err(|error| {
-            // Its message ends in its own words for the place.
-            let reason = error.to_string();
-            let reason = reason.split(" at line ").next().unwrap_or_default();
-            Failure::of_file(self.file, format!("is not JSON: {reason}"))
+            Failure::of_file(self.file, format!("is not JSON: {}", reason(&error)))
                 .at(Position::new(error.line(), error.column().max(1)))
         })
     }
@@ -88,7 +90,7 @@ impl<'a> Source<'a> {
         if !value.get().starts_with('{') {
             return Err(self.complain(value, path, format!("must be an object, not {}", kind(value))));
         }
-        serde_json::from_str(value.get()).map_err(|error| self.complain(value, path, error))
+        serde_json::from_str(value.get()).map_err(|error| self.unreadable(value, path, &error))
     }
 
     /// The elements of an array.
@@ -96,7 +98,13 @@ impl<'a> Source<'a> {
         if !value.get().starts_with('[') {
             return Err(self.complain(value, path, format!("must be an array, not {}", kind(value))));
         }
-        serde_json::from_str(value.get()).map_err(|error| self.complain(value, path, error))
+        serde_json::from_str(value.get()).map_err(|error| self.unreadable(value, path, &error))
+    }
+
+    /// A complaint about what cannot be read in a value though it is JSON, as half a character in a member's name.
+    fn unreadable(&self, value: &RawValue, path: &str, error: &serde_json::Error) -> Failure {
+        let before: usize = value.get().split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        self.complain_within(value, before + error.column().saturating_sub(1), path, reason(error))
     }
 
     /// A string.
