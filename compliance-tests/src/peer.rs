@@ -211,6 +211,7 @@ impl Peer {
         let template = expect_ok(self.ask(server, Method::GET, &path, None).await?, &path)?;
         let version: u8 = template["room_version"].as_str().unwrap_or("1").parse()?;
         let mut join = template["event"].as_object().context("a template without event")?.clone();
+        join.insert("origin".into(), json!(self.name));
         join.insert("origin_server_ts".into(), json!(now()));
         if version < 3 {
             join.insert("event_id".into(), json!(self.fresh_id()));

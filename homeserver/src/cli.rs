@@ -144,9 +144,11 @@ pub(crate) struct RoomArguments {
 pub(crate) enum RoomCommand {
     /// Delete a room's older events here, or a room that nobody here is in any more, and give the disk space back.
     ///
-    /// With --keep-days, the events that are older go, and with them the states of the room that only they had. The newest
-    /// event and all that the room's present state needs stay. Users who page back that far see what other servers in the room
-    /// still have, if there are any.
+    /// With --keep-days, the events that are older go, and with them the states of the room that only they had. Events that no
+    /// other follows yet (the newest one; where the room has split into branches, the newest of each) and all that the
+    /// room's present state needs stay. Users who page back that far see what other servers in the room still have, if there are
+    /// any. An event's age is when this server received it, to the hour; of history that was fetched later from other servers, it is what
+    /// its sender's server said.
     ///
     /// With --all, everything that is stored about the room goes. That is refused while a user of this server is in the
     /// room, invited to it or knocking on it. Who joins it again gets it from the servers that are still in it.
@@ -161,7 +163,7 @@ pub(crate) enum RoomCommand {
     Purge {
         /// The room's id, such as '!abc:example.org' (in quotes, or the shell may see something else in it).
         room: String,
-        /// Keep what was sent in so many days before now; delete what is older.
+        /// Keep what came in so many days before now; delete what is older.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
         keep_days: Option<u32>,
         /// Delete the room whole: nobody here may be in it.

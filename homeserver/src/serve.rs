@@ -122,6 +122,7 @@ async fn serve(loaded: &Loaded, federation: bool, open_files: u64) -> anyhow::Re
         }
     }
 
+    services.start_clock();
     if federation {
         services.start_federation();
     }

@@ -73,16 +73,20 @@ fn figures_count_requests_by_route() {
     assert!(resident.rsplit(' ').next().unwrap().parse::<u64>().unwrap() > 1_000_000, "{resident}");
 }
 
-/// A long poll that has nothing to say for a minute.
-fn long_poll(server: &Server) -> std::thread::JoinHandle<common::Response> {
+/// Alice, who signs up: her access token.
+fn sign_up(server: &Server) -> String {
     let create = server.ask(
         "POST",
         "/_matrix/client/v3/register",
         &[],
         &json!({ "username": "alice", "password": "correct horse", "auth": { "type": "m.login.dummy" } }),
     );
-    let token = create.json()["access_token"].as_str().unwrap().to_owned();
-    let bearer = format!("Bearer {token}");
+    create.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+/// A long poll of Alice's that has nothing to say for a minute.
+fn long_poll(server: &Server) -> std::thread::JoinHandle<common::Response> {
+    let bearer = format!("Bearer {}", sign_up(server));
     let first = server.ask("GET", "/_matrix/client/v3/sync", &[("Authorization", &bearer)], &Value::Null).json();
     let since = first["next_batch"].as_str().unwrap().to_owned();
     let address = server.client;
@@ -125,7 +129,7 @@ fn a_restart_keeps_accounts_and_the_name() {
     let mut server = Server::start(folder.path(), |command| {
         command.env("CAUSEWAY_REGISTRATION__MODE", "open");
     });
-    drop(long_poll(&server));
+    sign_up(&server);
     server.signal(libc::SIGINT);
     assert!(server.wait().success());
     let server = Server::start(folder.path(), |_| {});

@@ -87,6 +87,13 @@ pub trait Events {
         Ok(self.event(key)?.as_ref().map(Links::of))
     }
 
+    /// [`Events::links`] of an event that has been read, if the event itself says all but the generation ([`Links::of`]); that is then found
+    /// from those of its auth events, and a look into the store is saved. `None` where [`Events::links`] has to be asked.
+    fn links_said(&self, event: &Pdu) -> Option<Links> {
+        let _ = event;
+        None
+    }
+
     /// State events that name the event of this key in their `auth_events`, by ascending key: the first `limit`, or, where
     /// `after` is given, the first `limit` of those with greater keys. Of the events that are there none may be left out,
     /// rejected ones included; fewer than `limit` are the last. `None` if the store keeps no such index: then
@@ -132,6 +139,10 @@ impl<E: Events + ?Sized> Events for &E {
 
     fn links(&self, key: EventKey) -> Result<Option<Links>, Self::Error> {
         (**self).links(key)
+    }
+
+    fn links_said(&self, event: &Pdu) -> Option<Links> {
+        (**self).links_said(event)
     }
 
     fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Self::Error> {

@@ -37,7 +37,8 @@ impl<T: DeserializeOwned, S: Send + Sync, const MAX: usize> FromRequest<S> for J
     }
 }
 
-/// A JSON object as the client sent it, without surrounding white space: valid UTF-8, valid JSON, within the bounds.
+/// A JSON object as the client sent it, without surrounding white space: valid UTF-8, valid JSON whose strings and numbers can all be read,
+/// within the bounds.
 #[derive(Debug, Clone)]
 pub struct RawJson<const MAX: usize = MAX_BODY>(pub Bytes);
 
@@ -47,7 +48,7 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for RawJson<MAX> {
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let body = read(request.into_body(), MAX).await?;
         let text = object_text(&body)?;
-        if let Err(cause) = serde_json::from_str::<IgnoredAny>(text) {
+        if let Err(cause) = services::json_text::check(text) {
             return Err(not_json(&cause).into());
         }
         Ok(Self(if text == EMPTY { Bytes::from_static(EMPTY.as_bytes()) } else { body.slice_ref(text.as_bytes()) }))

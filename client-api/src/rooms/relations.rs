@@ -15,6 +15,7 @@ struct Parameters {
     from: Option<String>,
     to: Option<String>,
     limit: Option<usize>,
+    recurse: Option<bool>,
 }
 
 fn backward() -> Dir {
@@ -46,6 +47,7 @@ async fn handle(
         to: parameters.to.as_deref(),
         direction: parameters.dir.into(),
         limit: parameters.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE),
+        recurse: parameters.recurse,
     };
     Ok(RawReply(app.peers.relations(&request)?.into()))
 }

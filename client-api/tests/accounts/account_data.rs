@@ -9,6 +9,21 @@ use state_res::ids::{RoomKey, UserKey};
 const USER: &str = "/user/@alice:example.org";
 
 #[test]
+fn what_is_kept_as_text_can_be_read_by_all() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        for path in ["account_data/m.x", "rooms/!r:x/account_data/m.x", "filter"] {
+            let method = if path == "filter" { http::Method::POST } else { http::Method::PUT };
+            let path = format!("/user/{}/{path}", alice.user_id);
+            for body in [r#"{"a":["\ud800"]}"#, r#"{"a":1e999}"#, r#"{"\udc00":1}"#] {
+                server.send(method.clone(), &path, Some(&alice.token), body).await.error(400, "M_NOT_JSON");
+            }
+            server.send(method, &path, Some(&alice.token), r#"{"a":["\ud83d\ude00",1e300]}"#).await.ok();
+        }
+    });
+}
+
+#[test]
 fn push_rules_are_account_data_also_while_they_are_the_defaults() {
     with_server(async |server| {
         let alice = server.user("alice").await;
@@ -20,6 +35,39 @@ fn push_rules_are_account_data_also_while_they_are_the_defaults() {
         let changed = server.get(&path, &alice.token).await.ok();
         assert_eq!(changed, server.get("/pushrules/", &alice.token).await.ok());
         assert_ne!(changed, rules);
+    });
+}
+
+#[test]
+fn a_push_rule_is_placed_again_and_a_refused_placement_changes_nothing() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let put = async |name: &str, query: &str| {
+            let rule = json!({ "actions": [], "pattern": "x" });
+            server.put(&format!("/pushrules/global/content/{name}{query}"), &alice.token, rule).await
+        };
+        let order = async || {
+            let rules = server.get("/pushrules/global/", &alice.token).await.ok();
+            let own = rules["content"].as_array().unwrap().iter().filter(|rule| rule["default"] == false);
+            own.map(|rule| rule["rule_id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for name in ["r1", "r0", "r2"] {
+            put(name, "").await.ok();
+        }
+        assert_eq!(order().await, ["r2", "r0", "r1"]);
+        let off = json!({ "enabled": false });
+        server.put("/pushrules/global/content/r0/enabled", &alice.token, off).await.ok();
+        put("r0", "?after=r1").await.ok();
+        assert_eq!(order().await, ["r2", "r1", "r0"]);
+        let enabled = server.get("/pushrules/global/content/r0/enabled", &alice.token).await.ok();
+        assert_eq!(enabled, json!({ "enabled": false }));
+        put("r2", "?before=r0").await.ok();
+        assert_eq!(order().await, ["r1", "r2", "r0"]);
+        put("r0", "?after=none").await.error(404, "M_NOT_FOUND");
+        put("r0", "?before=r0").await.error(400, "M_INVALID_PARAM");
+        put("r1", "?after=r1").await.error(400, "M_INVALID_PARAM");
+        put("r2", "?after=.m.rule.contains_user_name").await.error(400, "M_INVALID_PARAM");
+        assert_eq!(order().await, ["r1", "r2", "r0"]);
     });
 }
 

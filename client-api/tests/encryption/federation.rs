@@ -160,3 +160,54 @@ fn edus_that_lie_or_come_twice_do_nothing() {
         assert_eq!(devices(&answer, &alice.user_id), [&*alice.device_id]);
     });
 }
+
+#[test]
+fn names_in_edus_are_bounded_and_the_others_of_the_transaction_count() {
+    with_two_servers(async |_, a, b, alice, bob, room| {
+        use federation::Edu;
+        let said = text(&a.put(&format!("/rooms/{room}/send/m.x/1"), &alice.token, json!({})).await.ok()["event_id"]);
+        let long = "x".repeat(5000);
+        let edus = [
+            json!({ "edu_type": "m.receipt", "content": { &room: { "m.read": { &alice.user_id: {
+                "event_ids": [&said], "data": { "ts": 1, "thread_id": format!("${long}") } } } } } }),
+            json!({ "edu_type": "m.receipt", "content": { &room: { "m.read": { &alice.user_id: {
+                "event_ids": [format!("${long}")], "data": { "ts": 1 } } }, &long: { &alice.user_id: {
+                "event_ids": [&said], "data": { "ts": 1 } } } } } }),
+            json!({ "edu_type": "m.receipt", "content": { format!("!{long}"): { "m.read": { format!("@{long}:{A}"): {
+                "event_ids": [&said], "data": { "ts": 1 } } } } } }),
+            json!({ "edu_type": "m.receipt", "content": { &room: { "m.read": { format!("@{long}:{A}"): {
+                "event_ids": [&said], "data": { "ts": 1 } } } } } }),
+            json!({ "edu_type": "m.typing", "content": {
+                "room_id": format!("!{long}"), "user_id": format!("@{long}:{A}"), "typing": true } }),
+            json!({ "edu_type": "m.direct_to_device", "content": { "sender": &alice.user_id, "type": "m.test",
+                "message_id": &long, "messages": { &bob.user_id: { "*": { "n": 0 } } } } }),
+            json!({ "edu_type": "m.direct_to_device", "content": { "sender": &alice.user_id, "type": "m.test",
+                "message_id": "1", "messages": { &bob.user_id: { &long: { "n": 1 } } } } }),
+            json!({ "edu_type": "m.direct_to_device", "content": { "sender": format!("@{long}:{A}"), "type": "m.test",
+                "message_id": "2", "messages": { format!("@{long}:{B}"): { "*": { "n": 2 } } } } }),
+            json!({ "edu_type": "m.device_list_update", "content": { "user_id": &alice.user_id, "device_id": &long,
+                "stream_id": 1, "keys": { "x": "y" } } }),
+            json!({ "edu_type": "m.device_list_update", "content": { "user_id": format!("@{long}:{A}"),
+                "device_id": "D", "stream_id": 1 } }),
+            json!({ "edu_type": "m.signing_key_update", "content": { "user_id": format!("@{long}:{A}"),
+                "master_key": { "keys": { &long: &long } } } }),
+            json!({ "edu_type": "m.receipt", "content": { &room: { "m.read": { &alice.user_id: {
+                "event_ids": [&said], "data": { "ts": 7, "thread_id": "main" } } } } } }),
+            json!({ "edu_type": "m.direct_to_device", "content": { "sender": &alice.user_id, "type": "m.test",
+                "message_id": "3", "messages": { &bob.user_id: { "*": { "n": 3 } } } } }),
+        ];
+        let edus: Vec<Edu> = edus.into_iter().map(|edu| serde_json::from_value(edu).unwrap()).collect();
+        for edu in &edus {
+            // Also each by itself.
+            let answer = b.services.inbound().answers.transaction(A, "t", Vec::new(), vec![edu.clone()]).await;
+            assert!(answer.is_ok(), "{edu:?}");
+        }
+        b.services.inbound().answers.transaction(A, "t", Vec::new(), edus).await.unwrap();
+        let sync = b.get("/sync", &bob.token).await.ok();
+        let messages: Vec<_> =
+            sync["to_device"]["events"].as_array().unwrap().iter().map(|event| &event["content"]).collect();
+        assert_eq!(messages, [&json!({ "n": 3 })]);
+        let read = sync["rooms"]["join"][&room]["ephemeral"]["events"].to_string();
+        assert!(read.contains("\"ts\":7") && !read.contains("\"ts\":1"), "{read}");
+    });
+}

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 const ALGORITHM: &str = "signed_curve25519";
 
 fn keys(range: std::ops::Range<usize>) -> Value {
-    let key = |n| (format!("{ALGORITHM}:K{n:04}"), json!({ "key": format!("public {n}") }));
+    let key = |n| (format!("{ALGORITHM}:K{n:04}"), json!({ "key": format!("public {n}"), "signatures": {} }));
     Value::Object(range.map(key).collect::<Map<_, _>>())
 }
 
@@ -42,7 +42,7 @@ fn uploads_are_checked_counted_and_repeatable() {
 
         // Another key under a known id: nothing of the request is taken in.
         let mut clash = keys(3..5);
-        clash[format!("{ALGORITHM}:K0001")] = json!({ "key": "another" });
+        clash[format!("{ALGORITHM}:K0001")] = json!({ "key": "another", "signatures": {} });
         let body = json!({ "one_time_keys": clash });
         server.post("/keys/upload", &alice.token, body).await.error(400, "M_INVALID_PARAM");
         assert_eq!(server.upload(&alice, json!({})).await, answer);
@@ -64,6 +64,29 @@ fn uploads_are_checked_counted_and_repeatable() {
         ] {
             server.post("/keys/upload", &alice.token, body).await.error(400, code);
         }
+        // Keys that whoever claims or queries them could not read.
+        for member in ["algorithms", "keys", "signatures"] {
+            let mut keys = identity(&alice);
+            keys.as_object_mut().unwrap().remove(member);
+            let body = json!({ "device_keys": keys, "one_time_keys": { "a:b": "c" } });
+            let error = server.post("/keys/upload", &alice.token, body).await.error(400, "M_BAD_JSON");
+            assert!(error["error"].as_str().unwrap().contains(member), "{error}");
+        }
+        for (name, key) in [
+            ("signed_curve25519:X", json!({})),
+            ("signed_curve25519:X", json!("k")),
+            ("signed_curve25519:X", json!({ "key": 5, "signatures": {} })),
+            ("signed_curve25519:X", json!({ "x": "y", "signatures": {} })),
+            ("signed_curve25519:X", json!({ "key": "k" })),
+            ("signed_curve25519:X", json!({ "key": "k", "signatures": { "@a:b": "s" } })),
+            ("curve25519:X", json!({ "key": "k", "signatures": {} })),
+        ] {
+            for member in ["one_time_keys", "fallback_keys"] {
+                let body = json!({ member: { name: key } });
+                server.post("/keys/upload", &alice.token, body).await.error(400, "M_BAD_JSON");
+            }
+        }
+        assert_eq!(counts(&server, &alice).await, (json!({ ALGORITHM: 3 }), json!([])));
         let large = json!({ "one_time_keys": { "a:b": "x".repeat(5000) } });
         server.post("/keys/upload", &alice.token, large).await.error(413, "M_TOO_LARGE");
         let many = json!({ "one_time_keys": keys(0..1001) });
@@ -80,7 +103,7 @@ fn keys_are_claimed_in_the_order_of_upload_then_the_fallback_key() {
         // The later upload has the lower id.
         server.upload(&alice, json!({ "one_time_keys": keys(5..6) })).await;
         server.upload(&alice, json!({ "one_time_keys": keys(1..2) })).await;
-        let fallback = json!({ format!("{ALGORITHM}:F1"): { "key": "f", "fallback": true } });
+        let fallback = json!({ format!("{ALGORITHM}:F1"): { "key": "f", "fallback": true, "signatures": {} } });
         server.upload(&alice, json!({ "fallback_keys": fallback })).await;
         assert_eq!(counts(&server, &alice).await, (json!({ ALGORITHM: 2 }), json!([ALGORITHM])));
         let mut names = Vec::new();
@@ -93,10 +116,13 @@ fn keys_are_claimed_in_the_order_of_upload_then_the_fallback_key() {
         // A used one stays used when it is uploaded again; a new one does not.
         server.upload(&alice, json!({ "fallback_keys": fallback })).await;
         assert_eq!(counts(&server, &alice).await.1, json!([]));
-        let next = json!({ name("F2"): { "key": "g", "fallback": true } });
+        let next = json!({ name("F2"): { "key": "g", "fallback": true, "signatures": {} } });
         server.upload(&alice, json!({ "fallback_keys": next })).await;
         assert_eq!(counts(&server, &alice).await.1, json!([ALGORITHM]));
-        assert_eq!(claim(&server, &bob, &alice).await.unwrap(), (name("F2"), json!({ "key": "g", "fallback": true })));
+        assert_eq!(
+            claim(&server, &bob, &alice).await.unwrap(),
+            (name("F2"), json!({ "key": "g", "fallback": true, "signatures": {} }))
+        );
         // Other algorithms, devices, users: nothing, and no failure.
         let body = json!({ "one_time_keys": {
             &alice.user_id: { &alice.device_id: "other", "NOPE": ALGORITHM }, "@nobody:example.org": { "X": ALGORITHM },
@@ -170,7 +196,7 @@ fn no_key_is_handed_out_twice_whatever_happens() {
 fn keys_end_with_their_device() {
     with_server(async |server| {
         let (alice, other) = (server.user("alice").await, server.login("alice").await);
-        let fallback = json!({ format!("{ALGORITHM}:F1"): { "key": "f", "fallback": true } });
+        let fallback = json!({ format!("{ALGORITHM}:F1"): { "key": "f", "fallback": true, "signatures": {} } });
         let body = json!({ "device_keys": identity(&other), "one_time_keys": keys(0..3), "fallback_keys": fallback });
         server.upload(&other, body).await;
         assert_eq!(counts(&server, &other).await.0, json!({ ALGORITHM: 3 }));

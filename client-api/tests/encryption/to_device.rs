@@ -114,6 +114,14 @@ fn bad_requests_send_nothing() {
             server.put("/sendToDevice/m.test/1", &alice.token, body).await.error(status, code);
         }
         server.put("/sendToDevice/m.test/1", &alice.token, json!({})).await.error(400, "M_BAD_JSON");
+        // What strict readers of JSON cannot read would break the receiver's sync.
+        for unreadable in [r#""\ud800""#, "1e999", r#"[{"\udc00":1}]"#, r#""\ud800\u0041""#] {
+            for user in [&*bob.user_id, "@carol:elsewhere.example"] {
+                let body = format!(r#"{{"messages":{{"{user}":{{"*":{{"a":{unreadable}}}}}}}}}"#);
+                let path = "/sendToDevice/m.test/1";
+                server.send(http::Method::PUT, path, Some(&alice.token), body).await.error(400, "M_NOT_JSON");
+            }
+        }
         assert_eq!(numbers(&server.get("/sync", &bob.token).await.ok()), [0; 0]);
     });
 }

@@ -2,7 +2,7 @@
 
 use crate::actions::fields;
 use crate::server::with_server;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn aliases_are_made_found_and_removed() {
@@ -80,5 +80,82 @@ fn listed_rooms_are_found_searched_and_paged() {
         let mut names = fields(&server.ask("/publicRooms").await.ok()["chunk"], "name");
         names.sort();
         assert_eq!(names, ["Coffee", "Hidden"]);
+    });
+}
+
+/// State that came with the room, or from another server, may hold anything.
+#[test]
+fn what_is_no_alias_or_no_media_is_not_shown_as_one() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let shown = async |alias: Value, url: Value| {
+            let room = server
+                .room(
+                    &alice,
+                    json!({ "preset": "public_chat", "visibility": "public", "initial_state": [
+                        { "type": "m.room.canonical_alias", "content": { "alias": alias } },
+                        { "type": "m.room.avatar", "content": { "url": url } },
+                    ] }),
+                )
+                .await;
+            let list = server.ask("/publicRooms").await.ok();
+            let rooms = list["chunk"].as_array().unwrap();
+            let published = rooms.iter().find(|one| one["room_id"] == json!(room)).unwrap().clone();
+            let tree = server.get(&format!("/_matrix/client/v1/rooms/{room}/hierarchy"), &bob.token).await.ok();
+            let summary = server.get(&format!("/_matrix/client/v1/room_summary/{room}"), &bob.token).await.ok();
+            let [first, others @ ..] = [published, tree["rooms"][0].clone(), summary]
+                .map(|answer| (answer.get("canonical_alias").cloned(), answer.get("avatar_url").cloned()));
+            assert!(others.iter().all(|other| *other == first), "{first:?} {others:?}");
+            first
+        };
+        let (alias, url) = (json!("#tea:other.org"), json!("mxc://other.org/aB-_9"));
+        assert_eq!(shown(alias.clone(), url.clone()).await, (Some(alias.clone()), Some(url.clone())));
+        for none in ["", "garbage", "#", "#tea", "tea:other.org", "#tea:", "#tea:other org"] {
+            assert_eq!(shown(json!(none), url.clone()).await, (None, Some(url.clone())), "{none:?}");
+        }
+        for none in
+            ["", "http://x/y", "mxc://", "mxc://other.org", "mxc://other.org/", "mxc:///id", "mxc://other.org/a/b"]
+        {
+            assert_eq!(shown(alias.clone(), json!(none)).await, (Some(alias.clone()), None), "{none:?}");
+        }
+
+        let room = server.public_room(&alice).await;
+        for (set, seen) in [(json!(""), None), (json!("http://x/y"), None), (url.clone(), Some(url))] {
+            let content = json!({ "membership": "join", "displayname": "Alice", "avatar_url": set });
+            server.set_state(&alice, &room, &format!("m.room.member/{}", alice.user_id), content).await.ok();
+            let members = server.room_get(&alice, &room, "joined_members").await.ok();
+            let member = &members["joined"][&alice.user_id];
+            assert_eq!((member.get("avatar_url"), &member["display_name"]), (seen.as_ref(), &json!("Alice")), "{set}");
+        }
+    });
+}
+
+#[test]
+fn a_canonical_alias_is_a_string_and_others_are_an_array_of_them() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let set =
+            async |content: &Value| server.set_state(&alice, &room, "m.room.canonical_alias", content.clone()).await;
+        for bad in [
+            json!({ "alias": 5 }),
+            json!({ "alias": [] }),
+            json!({ "alias": {} }),
+            json!({ "alt_aliases": 5 }),
+            json!({ "alt_aliases": "#tea:other.org" }),
+            json!({ "alt_aliases": {} }),
+            json!({ "alt_aliases": [5] }),
+            json!({ "alt_aliases": [null] }),
+            json!({ "alt_aliases": [""] }),
+            json!({ "alias": "", "alt_aliases": [""] }),
+        ] {
+            set(&bad).await.error(400, "M_INVALID_PARAM");
+            server.room_get(&alice, &room, "state/m.room.canonical_alias").await.error(404, "M_NOT_FOUND");
+        }
+        for right in
+            [json!({ "alias": "" }), json!({ "alias": null, "alt_aliases": null }), json!({ "alt_aliases": [] })]
+        {
+            set(&right).await.ok();
+        }
     });
 }

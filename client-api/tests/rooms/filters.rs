@@ -3,7 +3,7 @@
 use crate::server::{Login, Server, with_server};
 use serde_json::{Value, json};
 
-fn encoded(json: &Value) -> String {
+pub(crate) fn encoded(json: &Value) -> String {
     json.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
 
@@ -125,5 +125,60 @@ fn the_latest_event_of_a_thread_carries_what_relates_to_it() {
         server.put(&path, &alice.token, json!({ "ignored_users": { bob.user_id.clone(): {} } })).await.ok();
         let thread = bundle(&alice).await;
         assert_eq!((&thread["latest_event"]["event_id"], &thread["count"]), (&json!(reply), &json!(1)));
+    });
+}
+
+#[test]
+fn rooms_are_left_out_of_each_part_of_a_sync_and_of_messages() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let rooms = [server.public_room(&alice).await, server.public_room(&alice).await];
+        for room in &rooms {
+            let said = server.say(&alice, room, "x").await;
+            server.put(&format!("/user/{}/rooms/{room}/tags/u.x", alice.user_id), &alice.token, json!({})).await.ok();
+            server.post(&format!("/rooms/{room}/receipt/m.read/{said}"), &alice.token, json!({})).await.ok();
+        }
+        let parts = ["timeline", "state", "account_data", "ephemeral"];
+        // Which of these parts tell anything of each room.
+        let told = async |filter: Value| {
+            let sync =
+                server.get(&format!("/sync?full_state=true&filter={}", encoded(&filter)), &alice.token).await.ok();
+            rooms.each_ref().map(|room| {
+                let of_room = sync["rooms"]["join"][room].clone();
+                let has = |part: &&str| of_room[part]["events"].as_array().is_some_and(|events| !events.is_empty());
+                parts.into_iter().filter(has).collect::<Vec<_>>()
+            })
+        };
+        // One event, so that there is state before it.
+        let with = |part: &str, filter: Value| {
+            let mut whole = json!({ "room": { "timeline": { "limit": 1 } } });
+            for (name, value) in filter.as_object().unwrap() {
+                whole["room"][part][name] = value.clone();
+            }
+            whole
+        };
+        assert_eq!(told(with("timeline", json!({}))).await, [parts.to_vec(), parts.to_vec()]);
+        for part in parts {
+            let others: Vec<&str> = parts.into_iter().filter(|other| *other != part).collect();
+            for filter in [json!({ "rooms": [rooms[1]] }), json!({ "not_rooms": [rooms[0]] })] {
+                assert_eq!(told(with(part, filter)).await, [others.clone(), parts.to_vec()], "{part}");
+            }
+            for filter in [json!({ "rooms": [] }), json!({ "rooms": rooms, "not_rooms": rooms })] {
+                assert_eq!(told(with(part, filter)).await, [others.clone(), others.clone()], "{part}");
+            }
+        }
+        let page = async |filter: Value, dir: &str| {
+            let path = format!("messages?dir={dir}&limit=3&filter={}", encoded(&filter));
+            server.room_get(&alice, &rooms[0], &path).await.ok()
+        };
+        for dir in ["b", "f"] {
+            for filter in [json!({ "rooms": [] }), json!({ "rooms": [rooms[1]] }), json!({ "not_rooms": [rooms[0]] })] {
+                let page = page(filter, dir).await;
+                assert_eq!((&page["chunk"], page.get("end")), (&json!([]), None));
+            }
+            for filter in [json!({ "rooms": [rooms[0]] }), json!({ "not_rooms": [rooms[1]] })] {
+                assert_eq!(page(filter, dir).await["chunk"].as_array().unwrap().len(), 3);
+            }
+        }
     });
 }

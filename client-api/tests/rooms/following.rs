@@ -101,6 +101,63 @@ fn membership_changes_by_others_are_followed() {
 }
 
 #[test]
+fn who_begins_with_a_room_is_told_of_those_who_speak_the_heroes_and_themselves() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let mut others = Vec::new();
+        for number in 0..9 {
+            let user = server.user(&format!("user{number}")).await;
+            server.join(&user, &room).await;
+            others.push(user);
+        }
+        let [.., quiet, speaks, topic] = &others[..] else { unreachable!() };
+        server.say(&alice, &room, "hello").await;
+        server.set_state(&alice, &room, "org.example/", json!({ "n": 1 })).await.ok();
+        server.say(topic, &room, "one").await;
+        server.say(speaks, &room, "two").await;
+        let mut left_out = 0;
+        for (limit, after) in [1, 2, 5, 50].iter().flat_map(|limit| [(limit, ""), (limit, "use_state_after=true&")]) {
+            let ask = async |lazy: bool| {
+                let filter = json!({ "room": {
+                    "timeline": { "limit": limit },
+                    "state": { "lazy_load_members": lazy },
+                } });
+                let filter: String = filter.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+                let answer = server.get(&format!("/sync?{after}filter={filter}"), &quiet.token).await.ok();
+                answer["rooms"]["join"][&room].clone()
+            };
+            // The state is read at first, and kept in memory from the second time on.
+            for turn in 0..3 {
+                let (some, all) = (ask(true).await, ask(false).await);
+                assert_eq!(some["timeline"], all["timeline"]);
+                let mut told = fields(&some["timeline"]["events"], "sender");
+                told.extend(
+                    some["summary"]["m.heroes"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|hero| hero.as_str().unwrap().to_owned()),
+                );
+                told.push(quiet.user_id.clone());
+                let name = if after.is_empty() { "state" } else { "state_after" };
+                let is_told = |event: &&Value| {
+                    event["type"] != "m.room.member" || told.iter().any(|member| event["state_key"] == **member)
+                };
+                let all = all[name]["events"].as_array().unwrap();
+                let expected: Vec<&Value> = all.iter().filter(is_told).collect();
+                left_out += all.len() - expected.len();
+                let some: Vec<&Value> = some[name]["events"].as_array().unwrap().iter().collect();
+                assert_eq!(some, expected, "limit {limit}, {name}, turn {turn}");
+            }
+            // The next limit finds it to be read anew.
+            server.set_state(&alice, &room, "org.example/", json!({ "n": limit, "after": after })).await.ok();
+        }
+        assert!(left_out > 20, "{left_out}");
+    });
+}
+
+#[test]
 fn state_that_changed_out_of_sight_is_not_mistaken_for_what_was_seen_before() {
     with_server(async |server| {
         let (alice, bob, carol) = (server.user("alice").await, server.user("bob").await, server.user("carol").await);
@@ -155,6 +212,81 @@ fn who_comes_back_is_not_told_again_what_they_were_told() {
         let page = server.room_get(&bob, &room, &format!("messages?dir=b&limit=3&from={back}")).await.ok();
         let kinds = fields(&page["chunk"], "type");
         assert_eq!(kinds, ["m.room.member", "m.room.message", "m.room.member"], "{page}");
+    });
+}
+
+/// Nor is who was invited, or knocked, between the two stays.
+#[test]
+fn what_was_told_before_a_stay_ended_is_not_told_again_after_an_invite() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let way = "filter=%7B%22room%22:%7B%22timeline%22:%7B%22limit%22:50%7D%7D%7D";
+        let knock = json!({ "type": "m.room.join_rules", "content": { "join_rule": "knock" } });
+        let ways = [("invite", true), ("invite", false), ("knock", true), ("knock", false), ("forget", true)];
+        for (end, (between, synced)) in ["leave", "kick", "ban"].iter().flat_map(|end| ways.map(|way| (end, way))) {
+            let case = format!("{end}, {between}, synced: {synced}");
+            let room = server.room(&alice, json!({ "preset": "public_chat", "initial_state": [knock] })).await;
+            server.say(&alice, &room, "one").await;
+            let mut client = Client::new(&server, &bob, way).await;
+            // Who was never in the room before learns all of it.
+            server.act(&alice, "invite", &room, &bob).await.ok();
+            client.follow().await;
+            server.join(&bob, &room).await;
+            let told = client.follow().await;
+            assert_eq!((&told["timeline"]["limited"], client.timeline.len()), (&json!(false), 9), "{case}: {told}");
+
+            match *end {
+                "leave" => server.leave(&bob, &room).await,
+                other => drop(server.act(&alice, other, &room, &bob).await.ok()),
+            }
+            client.follow().await;
+            if *end == "ban" {
+                server.act(&alice, "unban", &room, &bob).await.ok();
+            }
+            match between {
+                "forget" => drop(server.post(&format!("/rooms/{room}/forget"), &bob.token, json!({})).await.ok()),
+                "knock" => drop(server.post(&format!("/knock/{room}"), &bob.token, json!({})).await.ok()),
+                _ => {}
+            }
+            if synced {
+                client.follow().await;
+            }
+            server.say(&alice, &room, "while-away").await;
+            server.act(&alice, "invite", &room, &bob).await.ok();
+            if synced {
+                client.follow().await;
+            }
+            let before = std::mem::take(&mut client.timeline);
+            server.join(&bob, &room).await;
+            let last = server.say(&alice, &room, "two").await;
+            let told = client.follow().await;
+            assert_eq!(told["timeline"]["limited"], true, "{case}: {told}");
+            assert!(client.timeline.iter().all(|event| !before.contains(event)), "{case}: {told}");
+            assert_eq!(client.timeline.last(), Some(&last), "{case}");
+            assert!(!client.at("m.room.create", "").is_null());
+            // Paging back from there, nothing is missing.
+            let back = told["timeline"]["prev_batch"].as_str().unwrap();
+            let page = server.room_get(&bob, &room, &format!("messages?dir=b&limit=50&from={back}")).await.ok();
+            let mut all = fields(&page["chunk"], "event_id");
+            all.reverse();
+            all.append(&mut client.timeline);
+            let mut shown =
+                fields(&server.room_get(&alice, &room, "messages?dir=b&limit=50").await.ok()["chunk"], "event_id");
+            shown.reverse();
+            assert_eq!(all, shown, "{case}");
+
+            // Nor after a stay of which the client heard nothing.
+            server.leave(&bob, &room).await;
+            client.follow().await;
+            server.act(&alice, "invite", &room, &bob).await.ok();
+            server.join(&bob, &room).await;
+            let heard = server.say(&alice, &room, "three").await;
+            server.leave(&bob, &room).await;
+            let told = &client.sync().await["rooms"]["leave"][&room]["timeline"];
+            let events = fields(&told["events"], "event_id");
+            assert_eq!((&told["limited"], events.len()), (&json!(true), 4), "{case}: {told}");
+            assert!(events.contains(&heard) && events.iter().all(|event| !all.contains(event)), "{case}: {told}");
+        }
     });
 }
 

@@ -1,6 +1,6 @@
 //! Rate limits: bursts, and when to come back.
 
-use crate::server::{Answer, Login, Server, with_config};
+use crate::server::{Answer, Login, Server, with_config, with_server};
 use serde_json::json;
 use services::config::Rate;
 use std::time::Duration;
@@ -84,4 +84,31 @@ fn the_defaults_let_a_busy_bot_work() {
             }
         },
     );
+}
+
+#[test]
+fn patterns_are_bounded_so_that_all_can_be_evaluated() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let put = async |kind: &str, pattern: String| {
+            let condition = json!({ "kind": "event_match", "key": "content.body", "pattern": pattern });
+            let rule = match kind {
+                "content" => json!({ "actions": ["notify"], "pattern": pattern }),
+                _ => json!({ "actions": ["notify"], "conditions": [condition] }),
+            };
+            server.put(&format!("/pushrules/global/{kind}/r"), &alice.token, rule).await
+        };
+        for kind in ["content", "override", "underride"] {
+            put(kind, "a*b?".repeat(20_000)).await.error(400, "M_INVALID_PARAM");
+            put(kind, "x".repeat(513)).await.error(400, "M_INVALID_PARAM");
+            put(kind, "a*?b".repeat(128)).await.ok();
+            put(kind, "a*b?".repeat(128)).await.ok();
+        }
+        let long = json!({ "msgtype": "m.text", "body": "ab ".repeat(20_000) });
+        let said = server.send_as(&bob, &room, "m.room.message", "1", long).await.event_id();
+        let told = server.get("/sync", &alice.token).await.ok();
+        assert!(told["rooms"]["join"][&room].to_string().contains(&said));
+    });
 }

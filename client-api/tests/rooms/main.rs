@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod actions;
+mod context;
 mod damage;
 mod directory;
 mod filters;
@@ -14,6 +15,7 @@ mod memberships;
 mod nulls;
 mod purged;
 mod reading;
+mod relations;
 mod sending;
 #[allow(dead_code)] // shared with the tests of accounts, which need the rest
 #[path = "../accounts/server.rs"]

@@ -70,6 +70,10 @@ fn receipts_of_threads_stay_in_their_thread() {
         ] {
             read("m.read", event, thread).await.error(400, "M_INVALID_PARAM");
         }
+        // Whoever sends an event names its thread, in any length.
+        let long = format!("${}", "x".repeat(5000));
+        let stray = related("3", "m.thread", &long).await;
+        read("m.read", &stray, json!(long)).await.error(400, "M_INVALID_PARAM");
         read("m.fully_read", &plain, json!("main")).await.error(400, "M_INVALID_PARAM");
         let seen = ephemeral(&server, &alice, &room, "m.receipt").await;
         assert_eq!(seen[&plain]["m.read"][&alice.user_id]["thread_id"], "main");

@@ -43,6 +43,57 @@ fn a_transaction_id_sends_once_per_device_room_and_type() {
 }
 
 #[test]
+fn a_transaction_id_sends_once_however_many_ask_at_once() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        for turn in 0..20 {
+            // All are built before the first is committed, with others between them.
+            let kinds = ["m.x", "m.y"];
+            let asked = (0..16).map(|nth| {
+                let body = json!({ "turn": turn, "nth": nth });
+                let kind = kinds[nth % 2];
+                let transaction = format!("t{turn}");
+                let (server, alice, room) = (&server, &alice, &room);
+                async move { server.send_as(alice, room, kind, &transaction, body).await.event_id() }
+            });
+            let ids: Vec<String> = futures::future::join_all(asked).await;
+            for nth in 0..16 {
+                assert_eq!(ids[nth], ids[nth % 2], "turn {turn}");
+            }
+            assert_ne!(ids[0], ids[1]);
+        }
+        let filter = "filter=%7B%22types%22%3A%5B%22m.x%22%2C%22m.y%22%5D%7D";
+        let page = server.room_get(&alice, &room, &format!("messages?dir=b&limit=100&{filter}")).await.ok();
+        assert_eq!(page["chunk"].as_array().unwrap().len(), 40);
+    });
+}
+
+#[test]
+fn messages_sent_at_once_all_arrive_in_rooms_of_every_kind_of_version() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        // In the first two each event carries hashes of those that it follows, which may not be committed yet.
+        for version in ["1", "2", "12"] {
+            let room = server.room(&alice, json!({ "preset": "public_chat", "room_version": version })).await;
+            server.join(&bob, &room).await;
+            let mut ids = Vec::new();
+            for turn in 0..4 {
+                let asked = (0..8).map(|nth| {
+                    let who = if nth % 2 == 0 { &alice } else { &bob };
+                    let (server, room, transaction) = (&server, &room, format!("{turn}.{nth}"));
+                    async move { server.send_as(who, room, "m.x", &transaction, json!({})).await.event_id() }
+                });
+                ids.extend(futures::future::join_all(asked).await);
+            }
+            ids.sort();
+            ids.dedup();
+            assert_eq!(ids.len(), 32, "version {version}");
+        }
+    });
+}
+
+#[test]
 fn a_transaction_id_survives_a_changed_token() {
     with_server(async |server| {
         let alice = server.user("alice").await;
@@ -52,6 +103,30 @@ fn a_transaction_id_survives_a_changed_token() {
         body["device_id"] = json!(alice.device_id);
         let alice = server.tell("/login", body).await.login();
         assert_eq!(server.send_as(&alice, &room, "m.x", "t", json!({})).await.event_id(), first);
+    });
+}
+
+#[test]
+fn names_that_clients_choose_have_a_bound_of_their_own() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let said = server.say(&alice, &room, "hello").await;
+        let long = "x".repeat(5000);
+        for path in
+            [format!("send/m.x/{long}"), format!("redact/{said}/{long}"), format!("send/m.room.redaction/{long}")]
+        {
+            let path = format!("/rooms/{room}/{path}");
+            server.put(&path, &alice.token, json!({ "redacts": said })).await.error(400, "M_INVALID_PARAM");
+        }
+        // One type is too long for messages and for state.
+        for event_type in [&long, &"x".repeat(256)] {
+            server.send_as(&alice, &room, event_type, "1", json!({})).await.error(413, "M_TOO_LARGE");
+            server.set_state(&alice, &room, event_type, json!({})).await.error(413, "M_TOO_LARGE");
+        }
+        server.send_as(&alice, &room, &"x".repeat(255), "1", json!({})).await.ok();
+        server.send_as(&alice, &room, "m.x", &"x".repeat(256), json!({})).await.error(400, "M_INVALID_PARAM");
+        server.send_as(&alice, &room, "m.x", &"x".repeat(255), json!({})).await.ok();
     });
 }
 

@@ -106,3 +106,58 @@ fn an_upgraded_room_is_replaced_with_its_state_and_aliases() {
         }
     });
 }
+
+#[test]
+fn what_a_user_said_of_a_room_holds_for_the_one_that_replaces_it() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let mute = |room: &str| json!({ "actions": [], "conditions": [{ "kind": "event_match", "key": "room_id", "pattern": room }] });
+        for who in [&alice, &bob] {
+            let own = format!("/user/{}", who.user_id);
+            let put = async |path: String, body| server.put(&path, &who.token, body).await.ok();
+            put(format!("{own}/rooms/{room}/tags/m.favourite"), json!({ "order": 0.5 })).await;
+            put(format!("/pushrules/global/override/{room}"), mute(&room)).await;
+            put(format!("/pushrules/global/room/{room}"), json!({ "actions": ["notify"] })).await;
+            put(format!("{own}/account_data/m.direct"), json!({ "@carol:x.org": [room, "!o:x.org"], "odd": 1 })).await;
+        }
+        // A room that only says so itself replaces nothing.
+        let content = json!({ "predecessor": { "room_id": room } });
+        let body = json!({ "preset": "public_chat", "creation_content": content });
+        let impostor = server.room(&alice, body).await;
+        server.join(&bob, &impostor).await;
+        let upgrade =
+            server.post(&format!("/rooms/{room}/upgrade"), &alice.token, json!({ "new_version": "12" })).await;
+        let to = upgrade.ok()["replacement_room"].as_str().unwrap().to_owned();
+        server.join(&bob, &to).await;
+
+        for who in [&alice, &bob] {
+            let own = format!("/user/{}", who.user_id);
+            let tags = async |room: &str| server.get(&format!("{own}/rooms/{room}/tags"), &who.token).await.ok();
+            for (room, expected) in [
+                (&room, json!({ "m.favourite": { "order": 0.5 } })),
+                (&to, json!({ "m.favourite": { "order": 0.5 } })),
+                (&impostor, json!({})),
+            ] {
+                assert_eq!(tags(room).await["tags"], expected, "{room} of {}", who.user_id);
+            }
+            let rule = async |kind: &str, room: &str| {
+                server.get(&format!("/pushrules/global/{kind}/{room}"), &who.token).await
+            };
+            assert_eq!(rule("override", &to).await.ok()["conditions"], mute(&to)["conditions"]);
+            assert_eq!(rule("override", &room).await.ok()["conditions"], mute(&room)["conditions"]);
+            assert_eq!(rule("room", &to).await.ok()["actions"], json!(["notify"]));
+            rule("override", &impostor).await.error(404, "M_NOT_FOUND");
+            let direct = server.get(&format!("{own}/account_data/m.direct"), &who.token).await.ok();
+            assert_eq!(direct, json!({ "@carol:x.org": [room, "!o:x.org", to], "odd": 1 }));
+        }
+
+        // What was taken back stays so for who leaves and comes again.
+        let rule = format!("/pushrules/global/override/{to}");
+        server.delete(&rule, &bob.token, json!({})).await.ok();
+        server.post(&format!("/rooms/{to}/leave"), &bob.token, json!({})).await.ok();
+        server.join(&bob, &to).await;
+        server.get(&rule, &bob.token).await.error(404, "M_NOT_FOUND");
+    });
+}

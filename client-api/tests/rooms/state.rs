@@ -94,3 +94,31 @@ fn members_are_filtered_and_shown_as_of_a_token() {
         server.room_get(&alice, &room, "members?at=x").await.error(400, "M_INVALID_PARAM");
     });
 }
+
+#[test]
+fn members_of_one_membership_or_not_of_another_are_listed() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let (joined, left) = (server.user("joined").await, server.user("left").await);
+        let (invited, banned) = (server.user("invited").await, server.user("banned").await);
+        server.join(&joined, &room).await;
+        server.join(&left, &room).await;
+        server.leave(&left, &room).await;
+        server.act(&alice, "invite", &room, &invited).await.ok();
+        server.act(&alice, "ban", &room, &banned).await.ok();
+        let all = [("alice", "join"), ("joined", "join"), ("left", "leave"), ("invited", "invite"), ("banned", "ban")];
+        for is in ["join", "leave", "invite", "ban", "knock"] {
+            for is_not in ["join", "leave", "invite", "ban", "knock"] {
+                let path = format!("members?membership={is}&not_membership={is_not}");
+                let answer = server.room_get(&alice, &room, &path).await.ok();
+                let mut users = fields(&answer["chunk"], "state_key");
+                users.sort();
+                let wanted = all.into_iter().filter(|(_, membership)| *membership == is || *membership != is_not);
+                let mut expected: Vec<String> = wanted.map(|(name, _)| format!("@{name}:example.org")).collect();
+                expected.sort();
+                assert_eq!(users, expected, "{path}");
+            }
+        }
+    });
+}

@@ -94,3 +94,99 @@ fn threads_show_what_the_user_may_and_wants_to_see() {
         }
     });
 }
+
+/// "Threaded read receipts": an event is in the thread of what it relates to, over at most three hops.
+#[test]
+fn what_relates_to_an_event_of_a_thread_counts_as_unread_in_that_thread() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let refer = async |to: &str, id: &str| {
+            let content = json!({ "body": id, "msgtype": "m.text", "m.relates_to": { "rel_type": "m.reference", "event_id": to } });
+            server.send_as(&alice, &room, "m.room.message", id, content).await.event_id()
+        };
+        let counts = async || {
+            let filter = json!({ "room": { "timeline": { "unread_thread_notifications": true } } }).to_string();
+            let filter = filter.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+            let answer = server.get(&format!("/sync?filter={filter}"), &bob.token).await.ok();
+            let joined = &answer["rooms"]["join"][&room];
+            let threads = joined["unread_thread_notifications"].as_object().cloned().unwrap_or_default();
+            let threads =
+                threads.into_iter().map(|(root, counts)| (root, counts["notification_count"].as_u64().unwrap()));
+            (joined["unread_notifications"]["notification_count"].as_u64().unwrap(), threads.collect::<Vec<_>>())
+        };
+        let receipt = async |event: &str, thread: &str| {
+            let path = format!("/rooms/{room}/receipt/m.read/{event}");
+            server.post(&path, &bob.token, json!({ "thread_id": thread })).await
+        };
+        let root = server.say(&alice, &room, "root").await;
+        receipt(&root, "main").await.ok();
+        let in_thread = reply(&server, &alice, &room, &root, "in-thread").await;
+        let one = refer(&in_thread, "one").await;
+        assert_eq!(counts().await, (0, vec![(root.clone(), 2)]));
+        let two = refer(&one, "two").await;
+        let three = refer(&two, "three").await;
+        assert_eq!(counts().await, (0, vec![(root.clone(), 4)]));
+        // What refers to the root by anything but m.thread is in the main timeline, and so is what is too far away.
+        refer(&root, "to-root").await;
+        refer(&three, "four").await;
+        assert_eq!(counts().await, (2, vec![(root.clone(), 4)]));
+        // Where a receipt may say that something was read is where it was counted.
+        receipt(&two, "main").await.error(400, "M_INVALID_PARAM");
+        receipt(&two, &root).await.ok();
+        assert_eq!(counts().await, (2, vec![(root.clone(), 1)]));
+    });
+}
+
+/// "Validity of replacement events".
+#[test]
+fn only_valid_edits_are_bundled() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let edit_of = |event: &str, new: Option<Value>| {
+            let mut content = json!({ "body": "*", "msgtype": "m.text", "m.relates_to": { "rel_type": "m.replace", "event_id": event } });
+            if let Some(new) = new {
+                content["m.new_content"] = new;
+            }
+            content
+        };
+        let text = || Some(json!({ "body": "new", "msgtype": "m.text" }));
+        let bundled = async |event: &str| {
+            let event = server.get(&format!("/rooms/{room}/event/{event}"), &bob.token).await.ok();
+            event["unsigned"]["m.relations"]["m.replace"]["event_id"].as_str().map(str::to_owned)
+        };
+        let original = server.say(&alice, &room, "original").await;
+        let edit = server.send_as(&alice, &room, "m.room.message", "edit", edit_of(&original, text())).await.event_id();
+        assert_eq!(bundled(&original).await, Some(edit.clone()));
+        let again = server.send_as(&alice, &room, "m.room.message", "again", edit_of(&edit, text())).await;
+        again.event_id();
+        assert_eq!(bundled(&edit).await, None, "an edit of an edit");
+
+        let invalid = [
+            ("without new content", &alice, "m.room.message", None),
+            ("new content that is none", &alice, "m.room.message", Some(json!("new"))),
+            ("of another type", &alice, "org.example.x", text()),
+            ("encrypted", &alice, "m.room.encrypted", None),
+            ("of another sender", &bob, "m.room.message", text()),
+        ];
+        for (number, (what, who, kind, new)) in invalid.into_iter().enumerate() {
+            let original = server.say(&alice, &room, &format!("original-{number}")).await;
+            let content = edit_of(&original, new);
+            server.send_as(who, &room, kind, &format!("invalid-{number}"), content).await.event_id();
+            assert_eq!(bundled(&original).await, None, "{what}");
+        }
+        let original = server.say(&alice, &room, "original-state").await;
+        let path = format!("/rooms/{room}/state/m.room.message/x");
+        server.put(&path, &alice.token, edit_of(&original, text())).await.ok();
+        assert_eq!(bundled(&original).await, None, "a state event");
+
+        // The new content of what is encrypted is where no server sees it.
+        let cipher = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x" });
+        let original = server.send_as(&alice, &room, "m.room.encrypted", "cipher", cipher).await.event_id();
+        let edit = server.send_as(&alice, &room, "m.room.encrypted", "cipher-edit", edit_of(&original, None)).await;
+        assert_eq!(bundled(&original).await, Some(edit.event_id()));
+    });
+}

@@ -23,6 +23,6 @@ pub use crate::http::{
     OutboundResponse, Redirects, SendError,
 };
 pub use crate::real::{NameServers, RealOptions, StartError, TlsRoots};
-pub use crate::tasks::{TaskError, TaskHandle, Tasks};
+pub use crate::tasks::{SeeThrough, TaskError, TaskHandle, Tasks};
 pub use crate::time::{Clock, Elapsed, Sleep, Timestamp};
 pub use crate::world::{Chance, Parts, Random, World};

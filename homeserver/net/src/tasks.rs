@@ -112,6 +112,58 @@ where
     TaskHandle { name, abort, finished, result }
 }
 
+/// A future that is run in place, and as a task if its caller drops it ([`crate::World::see_through`]).
+pub struct SeeThrough<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tasks: Arc<dyn Tasks>,
+    name: &'static str,
+    /// Nothing once it is done, and while it runs, lest one that has panicked is run again.
+    future: Option<Pin<Box<F>>>,
+}
+
+impl<F> SeeThrough<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    pub(crate) fn new(tasks: Arc<dyn Tasks>, name: &'static str, future: F) -> Self {
+        Self { tasks, name, future: Some(Box::pin(future)) }
+    }
+}
+
+impl<F> Future for SeeThrough<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Polled after it was done, which nobody may do: it never completes.
+        let Some(mut future) = self.future.take() else { return Poll::Pending };
+        let result = future.as_mut().poll(cx);
+        if result.is_pending() {
+            self.future = Some(future);
+        }
+        result
+    }
+}
+
+impl<F> Drop for SeeThrough<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            start(&self.tasks, self.name, future);
+        }
+    }
+}
+
 /// Runs `work` where it may block, and gives its result.
 ///
 /// A panic in `work` continues in the caller, as if it had been called in place.

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 
 use crate::{
     Clock, Elapsed, Http, RealOptions, Resolver, Sleep, StartError, TaskHandle, Tasks, Timestamp, real,
-    tasks::{run_blocking, start},
+    tasks::{SeeThrough, run_blocking, start},
 };
 
 /// Clock, timers, tasks, randomness, DNS and outbound HTTP, as one argument. Cheap to clone.
@@ -95,6 +95,16 @@ impl World {
         F::Output: Send + 'static,
     {
         start(&self.parts.tasks, name, future)
+    }
+
+    /// Runs a future in place, as `await` does, but if it is dropped before it is done, it goes on as a task. Cheaper than a task from the
+    /// start; but it stands still as long as its caller is not polled.
+    pub fn see_through<F>(&self, name: &'static str, future: F) -> SeeThrough<F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        SeeThrough::new(self.parts.tasks.clone(), name, future)
     }
 
     /// Runs work that blocks its thread (disk, Argon2) where that holds up nobody else.

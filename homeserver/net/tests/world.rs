@@ -59,6 +59,38 @@ async fn aborted_and_panicking_tasks_say_so_and_harm_nobody() {
 }
 
 #[tokio::test]
+async fn what_is_seen_through_goes_on_without_its_caller() {
+    let world = world();
+    assert_eq!(world.see_through("sum", async { 1 + 1 }).await, 2);
+
+    let (go, gone) = futures::channel::oneshot::channel::<()>();
+    let (sender, receiver) = futures::channel::oneshot::channel();
+    let began = Arc::new(AtomicBool::new(false));
+    let begins = began.clone();
+    let mut work = world.see_through("abandoned", async move {
+        assert!(!begins.swap(true, Ordering::SeqCst), "it began twice");
+        let _ = gone.await;
+        let _ = sender.send(7);
+    });
+    assert!(!began.load(Ordering::SeqCst), "it is run in place, not beside its caller");
+    assert!(futures::poll!(&mut work).is_pending());
+    assert!(began.load(Ordering::SeqCst));
+    drop(work);
+    let _ = go.send(());
+    assert_eq!(receiver.await, Ok(7));
+
+    // Nor is it lost if its caller never looked at it.
+    let (sender, receiver) = futures::channel::oneshot::channel();
+    drop(world.see_through("unseen", async move { sender.send(()) }));
+    assert_eq!(receiver.await, Ok(()));
+
+    // What has panicked ends there.
+    let clumsy = world.see_through("clumsy", async { panic!("oh no") });
+    let caller = world.spawn("caller", clumsy);
+    assert_eq!(caller.await, Err::<(), _>(TaskError::Panicked("caller", "oh no".to_owned())));
+}
+
+#[tokio::test]
 async fn timeouts_end_futures_and_prefer_results() {
     let world = world();
     let short = Duration::from_millis(1);

@@ -3,9 +3,9 @@
 use crate::accounts::{MAX_COMMIT_ATTEMPTS, account_data, commit};
 use crate::ephemeral::Receipt;
 use crate::error::{Error, Result};
-use crate::names;
+use crate::names::{self, MAIN_THREAD};
 use crate::rooms::history::HistoryKey;
-use crate::rooms::record::StoredEvent;
+use crate::rooms::relations::thread_of;
 use crate::rooms::send::not_in_room;
 use crate::rooms::timeline::visible_event;
 use crate::rooms::visibility::Viewer;
@@ -21,10 +21,6 @@ use storage::Batch;
 
 /// How long a notice of typing holds where the client does not say.
 pub const DEFAULT_TYPING: Duration = Duration::from_secs(30);
-/// The thread that everything belongs to which is in no other.
-const MAIN_THREAD: &str = "main";
-/// Relations followed upwards to find an event's thread (client-server API, "Threading": servers may bound this).
-const MAX_RELATION_HOPS: usize = 3;
 
 /// How far a user has read, checked and ready to be recorded.
 struct Marker {
@@ -206,8 +202,10 @@ fn check(reader: &RoomReader, user_id: &str, kind: &str, event_id: &str, thread:
     }
     let thread = match thread {
         None | Some(Value::Null) => None,
-        Some(Value::String(thread)) if !thread.is_empty() => Some(thread.clone()),
-        Some(_) => return Err(Error::invalid_param("`thread_id` must be a non-empty string.")),
+        Some(Value::String(thread)) if names::is_thread_id(thread) => Some(thread.clone()),
+        Some(_) => {
+            return Err(Error::invalid_param("`thread_id` must be an event id (at most 255 bytes) or \"main\"."));
+        }
     };
     if kind == "m.fully_read" && thread.is_some() {
         return Err(Error::invalid_param("m.fully_read is for whole rooms and takes no `thread_id`."));
@@ -222,26 +220,6 @@ fn check(reader: &RoomReader, user_id: &str, kind: &str, event_id: &str, thread:
         }
     }
     Ok(Marker { kind, event_id: event_id.to_owned(), place, thread })
-}
-
-/// The root of the thread that an event is in, by itself or by what it relates to.
-fn thread_of(reader: &RoomReader, event: &StoredEvent) -> Result<Option<String>> {
-    let mut event = event.clone();
-    for _ in 0..=MAX_RELATION_HOPS {
-        let content = event.content();
-        let Some(relation) = content.get("m.relates_to") else { return Ok(None) };
-        let (Some(kind), Some(parent)) = (relation["rel_type"].as_str(), relation["event_id"].as_str()) else {
-            return Ok(None);
-        };
-        if kind == "m.thread" {
-            return Ok(Some(parent.to_owned()));
-        }
-        match reader.stored(EventKey::of(parent))? {
-            Some(parent) if parent.room() == reader.room() => event = parent,
-            _ => return Ok(None),
-        }
-    }
-    Ok(None)
 }
 
 /// Whether `place` lies before the event of an earlier marker; not known if that event is not here.

@@ -4,12 +4,14 @@
 //! client-server API and the program call in here; `federation` asks through the traits it declares.
 
 pub mod accounts;
+mod clock;
 mod commit;
 pub mod config;
 pub mod devices;
 pub mod ephemeral;
 pub mod ephemeral_out;
 pub mod error;
+pub mod json_text;
 pub mod keys;
 pub mod limits;
 pub mod names;
@@ -143,6 +145,12 @@ impl Services {
                 version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             },
         }
+    }
+
+    /// Begins to note by the hour how far the log has come, from which a purge tells how old events are, until [`Self::stopping`] is cancelled.
+    pub fn start_clock(&self) {
+        let noting = clock::note_hourly(self.store.clone(), self.world.clone(), self.stopping.clone());
+        self.world.spawn("clock", noting);
     }
 
     /// Begins to send what waits for other servers, and to ask policy servers about what waits for them, until [`Self::stopping`] is cancelled. Call it once the inbound routes are served:

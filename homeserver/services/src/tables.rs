@@ -60,7 +60,7 @@ tables! {
     /// Each member's membership in the current state.
     MEMBERS = 47, Range, "room, user" => "membership, event, user id";
     /// Rooms of each local user, with invites and knocks that live outside a room we are in.
-    MEMBERSHIPS = 48, Range, "user, room" => "membership, pos, ord, event, room id, stripped state, room version";
+    MEMBERSHIPS = 48, Range, "user, room" => "membership, pos, ord, event, room id, stripped state, room version, via";
     /// Transaction ids of clients' requests.
     TRANSACTIONS = 49, Point, "user, device, endpoint, transaction id" => "event id or answer";
     /// Transaction id under which a device sent an event.
@@ -96,6 +96,9 @@ tables! {
     LOCAL_MEMBERS = 66, Range, "room, user" => "user id";
     /// Events that are soft-failed because their room's policy server gave no answer, until it gives one.
     UNANSWERED = 67, Range, "room, event" => "since when, in milliseconds";
+
+    /// How old what is in the log is, by our own clock.
+    CLOCK = 68, Append, "pos" => "what the clock said when the log had come so far, in milliseconds";
 
     /// Events of threads, by their place in history.
     THREADS = 64, Range, "room, history key" => "root event, event";

@@ -223,6 +223,7 @@ impl Peer {
         let version: RoomVersion =
             template.room_version.as_deref().unwrap_or("1").parse().map_err(|_| broken("its version".into()))?;
         let mut event: Map<String, Value> = template.event.parse().map_err(|error| broken(error.to_string()))?;
+        event.insert("origin".into(), json!(self.name()));
         event.insert("origin_server_ts".into(), json!(self.world.now().millis()));
         let join = build_from_template(version, event, self.name(), &self.own.current)
             .map_err(|error| broken(error.to_string()))?;

@@ -102,6 +102,7 @@ impl Server {
         let router = client_api::router(services.clone());
         let peers = federation::inbound::router(services.inbound());
         self.host.serve(FEDERATION_PORT, Certificate::of(self.name()), peers);
+        services.start_clock();
         services.start_federation();
         *self.running.lock() = Some(Running { services, router });
         Ok(())

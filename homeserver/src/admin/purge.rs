@@ -2,7 +2,7 @@
 
 use super::protocol::Answer;
 use net::World;
-use services::rooms::sweep::{Progress, Stage};
+use services::rooms::sweep::{Progress, Stage, Swept};
 use services::{Result, Services};
 use std::future::Future;
 use std::time::Duration;
@@ -27,20 +27,10 @@ pub(super) async fn history(
         let bytes = services.rooms.disk_bytes().await?;
         let purged = services.rooms.purge_history(room, before).await?;
         if purged.events + purged.outliers + purged.deleted == 0 {
-            return Ok(format!("No event of {room} is older than {}: nothing is deleted.", days(keep_days)));
+            return Ok(nothing(room, keep_days, &purged));
         }
         let space = space(services, room, bytes).await?;
-        let stay = match purged.outliers {
-            0 => String::new(),
-            stay => format!(" {} of that age stay, because the room's present state needs them.", events(stay)),
-        };
-        Ok(format!(
-            "{} of {room} older than {} {} deleted, and {} nodes of states that only they had.{stay} {space}",
-            events(purged.events),
-            days(keep_days),
-            if purged.events == 1 { "is" } else { "are" },
-            grouped(purged.deleted),
-        ))
+        Ok(format!("{} {space}", deleted(room, keep_days, &purged)))
     };
     telling(services, room, work, tell).await
 }
@@ -105,6 +95,62 @@ async fn space(services: &Services, room: &str, before: u64) -> Result<String> {
     })
 }
 
+/// What to say where nothing was deleted.
+fn nothing(room: &str, keep_days: u32, purged: &Swept) -> String {
+    let age = days(keep_days);
+    match (purged.unfollowed, purged.misplaced) {
+        (0, 0) => format!("No event of {room} is older than {age}: nothing is deleted."),
+        (0, 1) => format!(
+            "Nothing of {room} is deleted: 1 event says that it is older than {age}, but newer ones come before it in the room's history."
+        ),
+        (0, count) => format!(
+            "Nothing of {room} is deleted: {} say that they are older than {age}, but newer ones come before them in the room's history.",
+            events(count)
+        ),
+        (1, _) => format!("Nothing of {room} is deleted: no other event follows the only one older than {age}."),
+        (count, _) => {
+            format!(
+                "Nothing of {room} is deleted: no other event follows any of the {} older than {age}.",
+                events(count)
+            )
+        }
+    }
+}
+
+/// What to say of what was deleted.
+fn deleted(room: &str, keep_days: u32, purged: &Swept) -> String {
+    let needed = match purged.outliers {
+        0 => String::new(),
+        count => format!(
+            " {} of that age {} because the room's present state needs {}.",
+            events(count),
+            stay(count),
+            them(count)
+        ),
+    };
+    let unfollowed = match purged.unfollowed {
+        0 => String::new(),
+        count => {
+            format!(" {} of that age {} because no other follows {} yet.", events(count), stay(count), them(count))
+        }
+    };
+    format!(
+        "{} of {room} older than {} {} deleted, and {} nodes of states that only they had.{needed}{unfollowed}",
+        events(purged.events),
+        days(keep_days),
+        if purged.events == 1 { "is" } else { "are" },
+        grouped(purged.deleted),
+    )
+}
+
+fn stay(count: u64) -> &'static str {
+    if count == 1 { "stays," } else { "stay," }
+}
+
+fn them(count: u64) -> &'static str {
+    if count == 1 { "it" } else { "them" }
+}
+
 fn events(count: u64) -> String {
     format!("{} event{}", grouped(count), if count == 1 { "" } else { "s" })
 }
@@ -166,6 +212,25 @@ mod tests {
                 assert_eq!((quick, told.load(Ordering::Relaxed)), ("at once", 3));
             })
             .unwrap();
+    }
+
+    #[test]
+    fn what_stays_is_not_said_to_be_missing() {
+        let purged = |unfollowed, misplaced| Swept { unfollowed, misplaced, ..Swept::default() };
+        let said = |unfollowed, misplaced| nothing("!room:test.example", 3, &purged(unfollowed, misplaced));
+        assert_eq!(said(0, 0), "No event of !room:test.example is older than 3 days: nothing is deleted.");
+        for (unfollowed, misplaced) in [(1, 0), (2, 0), (0, 1), (0, 2)] {
+            let said = said(unfollowed, misplaced);
+            assert!(
+                said.starts_with("Nothing of !room:test.example is deleted: ") && !said.contains("No event"),
+                "{said}"
+            );
+        }
+        assert_eq!(
+            deleted("!room:test.example", 1, &Swept { events: 398, outliers: 6, unfollowed: 1, ..Swept::default() }),
+            "398 events of !room:test.example older than 1 day are deleted, and 0 nodes of states that only they had. 6 events of that \
+             age stay, because the room's present state needs them. 1 event of that age stays, because no other follows it yet."
+        );
     }
 
     #[test]

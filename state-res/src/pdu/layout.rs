@@ -316,12 +316,9 @@ impl Text {
             let range = if is_redaction { self.member(content, "redacts") } else { None };
             return Ok(range.and_then(|range| self.string("content.redacts", range).ok()).unwrap_or(Span::NONE));
         }
-        match top_level {
-            Some(range) => {
-                let redacts = self.string("redacts", range)?;
-                self.limit("redacts", redacts)?;
-                Ok(if is_redaction { redacts } else { Span::NONE })
-            }
+        // Elsewhere it is a member that the format does not know.
+        match top_level.filter(|_| is_redaction) {
+            Some(range) => self.string("redacts", range),
             None => Ok(Span::NONE),
         }
     }

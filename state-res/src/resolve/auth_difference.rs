@@ -49,8 +49,8 @@ fn by_index<R: Room>(
     let mut difference = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut layer: Vec<EventKey> = conflicts.events().into_iter().collect();
+    graph.read_events_with_links(&layer)?;
     while !layer.is_empty() {
-        graph.read_links(layer.iter().copied())?;
         let mut cited = Vec::new();
         for event in layer.drain(..) {
             cited.extend(graph.links(event)?.auth_events.iter().copied().filter(|cited| seen.insert(*cited)));

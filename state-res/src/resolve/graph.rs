@@ -59,6 +59,27 @@ impl<'a, R: Room> Graph<'a, R> {
         Ok(())
     }
 
+    /// Reads those of these events that are there, and their places in the graph, which they may say themselves.
+    pub(super) fn read_events_with_links(&mut self, keys: &[EventKey]) -> Result<(), ResolveError<R::Failure>> {
+        self.read_events(keys.iter().copied())?;
+        let (mut said, mut unsaid) = (Vec::new(), Vec::new());
+        for key in keys {
+            match self.events.get(key).and_then(|event| self.room.links_said(event)) {
+                Some(links) => said.push((*key, links)),
+                None => unsaid.push(*key),
+            }
+        }
+        self.read_links(unsaid)?;
+        self.read_links(said.iter().flat_map(|(_, links)| &links.auth_events).copied())?;
+        for (key, mut links) in said {
+            let generations = links.auth_events.iter().map(|cited| self.known_links(*cited)?.generation);
+            links.generation = Links::generation_above(generations);
+            // Those that others of these cite have been read.
+            self.links.entry(key).or_insert_with(|| Rc::new(links));
+        }
+        Ok(())
+    }
+
     /// Reads the places in the graph of those of these events that are there and whose places have not been read.
     pub(super) fn read_links(
         &mut self,

@@ -25,7 +25,8 @@ pub enum ContentHash {
 
 /// The servers that must have signed an event (server-server API, "Validating hashes and signatures on received events"):
 ///
-/// - the sender's server, unless the event is an invite by third-party identifier, which another server may have sent;
+/// - the sender's server, unless the event is an invite by third-party identifier, which another server may have sent, and is one still
+///   if its content is not what was hashed, so that its redacted copy goes on;
 /// - in room versions 1 and 2 the server in the event id;
 /// - from room version 8 on, the server of the user that a member event names in `join_authorised_via_users_server`
 ///   (rule 4.2, in version 12 rule 5.2).
@@ -37,11 +38,10 @@ pub fn required_signers(event: &Pdu) -> Result<BTreeSet<String>, SignatureError>
     let mut servers = BTreeSet::new();
     // Only member events need their content looked at.
     let member = (event.event_type() == "m.room.member").then(|| event.content());
-    let is_third_party_invite = member.is_some_and(|content| {
-        content.get("membership").and_then(Value::as_str) == Some("invite")
-            && content.contains_key("third_party_invite")
-    });
-    if (!is_third_party_invite || !on(Clause::ThirdPartyInvites)) && on(Clause::SenderSigns) {
+    // Its signatures are for the authorisation rules, which see only what goes on: without this, anyone could invite in anyone's name.
+    let is_spared = is_third_party_invite(event)
+        && (compare_content_hash(event) == ContentHash::Matches || is_third_party_invite(&event.redacted()));
+    if (!is_spared || !on(Clause::ThirdPartyInvites)) && on(Clause::SenderSigns) {
         servers.insert(event.sender_server().to_owned());
     }
     if rules.event_id == EventIdFormat::Sent && on(Clause::EventIdSigns) {
@@ -59,6 +59,12 @@ pub fn required_signers(event: &Pdu) -> Result<BTreeSet<String>, SignatureError>
         servers.extend(event.signatures().map(|(server, ..)| server));
     }
     Ok(servers)
+}
+
+fn is_third_party_invite(event: &Pdu) -> bool {
+    event.event_type() == "m.room.member"
+        && event.content().get("membership").and_then(Value::as_str) == Some("invite")
+        && event.content().contains_key("third_party_invite")
 }
 
 /// Checks that everyone who must sign an event did, and compares its content hash (server-server API, "Validating hashes

@@ -17,7 +17,7 @@ fn without_any_clause_a_test_fails() {
             strict_from_version_6 whole_numbers;
         oracle: generated_events;
         redaction: every_list odd_third_party_invites redaction_makes_a_copy;
-        signatures: authorising_user_must_be_a_user countersigning json_signatures keys odd_content_hashes
+        signatures: an_invite_that_is_not_by_third_party_after_all authorising_user_must_be_a_user countersigning json_signatures keys odd_content_hashes
             padded_base64_is_read required_signers_of_every_version several_signers what_is_covered which_signatures_count;
         steps: authorisation each_check_is_noticed format_signatures_and_hash;
         vectors: canonical_json_examples control_characters event_signing json_signing keys_sort_by_code_point

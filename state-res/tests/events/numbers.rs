@@ -107,6 +107,8 @@ fn numbers_beyond_a_double_are_the_nearest_double() {
 pub(crate) fn negative_zero() {
     let event = Pdu::parse(RoomVersion::V10, with_number(RoomVersion::V10, "-0").as_bytes()).unwrap();
     assert_eq!(event.content_json(), br#"{"l":[0],"n":0}"#);
+    let event = Pdu::parse(RoomVersion::V5, with_number(RoomVersion::V5, "-0").as_bytes()).unwrap();
+    assert_eq!(event.content_json(), br#"{"l":[-0],"n":-0}"#);
     assert_eq!(canonicalise(b"-0", Numbers::Strict).unwrap(), b"0");
     assert_eq!(to_vec(&json!(-0.0), Numbers::Whole).unwrap(), b"0");
     to_vec(&json!(-0.0), Numbers::Strict).unwrap_err();
@@ -134,15 +136,36 @@ pub(crate) fn whole_numbers() {
 // clause: E2.4
 #[test]
 pub(crate) fn depth_and_time_are_integers() {
-    let json = event_json(RoomVersion::V5, "X", None, "{}");
-    let with_depth = |depth: &str| json.replace("\"depth\":7", &format!("\"depth\":{depth}"));
-    assert_eq!(Pdu::parse(RoomVersion::V5, with_depth("9223372036854775807").as_bytes()).unwrap().depth(), i64::MAX);
-    for wrong in ["1.0", "1e3", "9223372036854775808", "\"1\"", "null", "true", "[]"] {
-        assert_eq!(
-            Pdu::parse(RoomVersion::V5, with_depth(wrong).as_bytes()).unwrap_err(),
-            PduError::WrongType { field: "depth", expected: "an integer" },
-            "{wrong}"
-        );
+    for version in RoomVersion::ALL {
+        let event: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&event_json(version, "X", None, "{}")).unwrap();
+        let is_strict = version.number() >= 6;
+        let (least, most) = if is_strict { (-(1 << 53) + 1, (1 << 53) - 1) } else { (i64::MIN, i64::MAX) };
+        for (field, read) in [("depth", Pdu::depth as fn(&Pdu) -> i64), ("origin_server_ts", Pdu::origin_server_ts)] {
+            let with = |value: &str| {
+                let mut event = event.clone();
+                event.insert(field.to_owned(), "7777".into());
+                let json = serde_json::Value::Object(event).to_string().replace("\"7777\"", value);
+                Pdu::parse(version, json.as_bytes())
+            };
+            for right in [least, -1, 0, most] {
+                assert_eq!(read(&with(&right.to_string()).unwrap()), right, "{version} {field}");
+            }
+            let beyond = [i128::from(least) - 1, i128::from(most) + 1].map(|wrong| wrong.to_string());
+            for wrong in ["1.0", "1.5", "1e3", "\"1\"", "null", "true", "[]"]
+                .iter()
+                .copied()
+                .chain(beyond.iter().map(String::as_str))
+            {
+                let error = with(wrong).unwrap_err();
+                let is_number = wrong.parse::<f64>().is_ok();
+                if is_strict && is_number {
+                    assert_eq!(error.errcode(), "M_BAD_JSON", "{version} {field}: {wrong}");
+                } else {
+                    assert_eq!(error, PduError::WrongType { field, expected: "an integer" }, "{version}: {wrong}");
+                }
+            }
+        }
     }
 }
 

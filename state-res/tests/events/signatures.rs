@@ -173,8 +173,7 @@ pub(crate) fn which_signatures_count() {
 }
 
 fn signers(version: RoomVersion, event: &Map<String, Value>) -> Vec<String> {
-    let mut event = event.clone();
-    event.insert("hashes".to_owned(), json!({"sha256": ""}));
+    let mut event = signed(version, event.clone(), &[("z.example", 9)]);
     event.insert("signatures".to_owned(), json!({}));
     required_signers(&Pdu::from_value(version, &event).unwrap()).unwrap().into_iter().collect()
 }
@@ -211,6 +210,51 @@ pub(crate) fn required_signers_of_every_version() {
         let content = r#"{"membership":"join","third_party_invite":{"signed":{}}}"#;
         let join = unsigned_event(version, "m.room.member", Some("@alice:a.example"), content);
         assert_eq!(signers(version, &join), ["a.example"]);
+    }
+}
+
+/// What spares the sender's server has to be left when the content is not what was hashed: nobody invites in another's name by
+/// a third-party invite that redaction takes away before the authorisation rules could look at it.
+// clause: S2.3
+#[test]
+pub(crate) fn an_invite_that_is_not_by_third_party_after_all() {
+    for version in RoomVersion::ALL {
+        for (third_party, is_kept) in [
+            (json!(null), false),
+            (json!(5), false),
+            (json!({}), version.number() >= 11),
+            (json!({"signed": {"mxid": "@b:b.example", "token": "t"}}), version.number() >= 11),
+        ] {
+            let content = json!({"membership": "invite", "third_party_invite": third_party}).to_string();
+            let mut invite = unsigned_event(version, "m.room.member", Some("@b:b.example"), &content);
+            if version.number() <= 2 {
+                invite.insert("event_id".to_owned(), json!("$x:b.example"));
+            }
+            let by: &[(&str, u8)] = if version.number() <= 2 { &[("b.example", 2)] } else { &[] };
+            let mut forged = signed(version, invite.clone(), by);
+            // As it was hashed, it is one, and the authorisation rules (A8) judge it.
+            let hashed = {
+                let mut hashed = signed(version, invite.clone(), &[("b.example", 2)]);
+                if by.is_empty() {
+                    hashed.insert("signatures".to_owned(), json!({}));
+                }
+                hashed
+            };
+            assert_eq!(verify(version, &hashed), Ok(ContentHash::Matches), "version {version}: {content}");
+            forged.insert("hashes".to_owned(), json!({"sha256": "A".repeat(43)}));
+            forged.insert("signatures".to_owned(), json!({}));
+            if !by.is_empty() {
+                let mut stripped = Pdu::from_value(version, &forged).unwrap();
+                stripped = countersign(&stripped, "b.example", &key(2)).unwrap();
+                forged = serde_json::from_slice(stripped.canonical()).unwrap();
+            }
+            let expected = if is_kept {
+                Ok(ContentHash::Differs)
+            } else {
+                Err(SignatureError::Missing { server: "a.example".to_owned() })
+            };
+            assert_eq!(verify(version, &forged), expected, "version {version}: {content}");
+        }
     }
 }
 

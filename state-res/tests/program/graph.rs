@@ -197,6 +197,24 @@ fn odd_rooms() {
     assert_well_formed(&text(&["graph", "-", "--format", "svg", "--auth", "all"], &room.file(&[])));
 }
 
+/// Graphviz writes XML with what it is given, and XML cannot hold every character.
+#[test]
+fn pictures_hold_what_xml_can() {
+    let mut room = Room::new(RoomVersion::V10, false);
+    let create = room.ids[0].clone();
+    let odd = "t\u{1}\u{1b}\u{fffe}\u{ffff}\0";
+    room.add(odd, None, ALICE, json!({ "body": odd }), &[&create], &[]);
+    room.add("x", Some(odd), ALICE, json!({}), &[&create], &[]);
+    for format in ["dot", "svg"] {
+        let output = run(&["graph", "-", "--format", format], &serde_json::to_vec(&room.file(&[])).unwrap());
+        let picture = String::from_utf8(output.stdout).unwrap();
+        let odd = picture.chars().find(|character| {
+            matches!(character, '\u{fffe}' | '\u{ffff}') || (*character < ' ' && !matches!(character, '\n' | '\t'))
+        });
+        assert_eq!(odd, None, "{format}");
+    }
+}
+
 /// What would turn the direction of a picture's text is not in it.
 #[test]
 fn nothing_turns_the_text() {

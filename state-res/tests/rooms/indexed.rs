@@ -77,6 +77,10 @@ impl Events for Indexed<'_> {
         Ok(self.asked(self.links.get(&key).cloned()))
     }
 
+    fn links_said(&self, event: &Pdu) -> Option<Links> {
+        Some(Links::of(event))
+    }
+
     fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Infallible> {
         let all = self.citing.get(&key).into_iter().flatten();
         let rest = all.filter(|citing| after.is_none_or(|after| citing.event > after));

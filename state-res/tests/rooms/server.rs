@@ -245,6 +245,10 @@ impl Events for Server {
         Ok(self.events.get(&key).map(|received| received.links.clone()))
     }
 
+    fn links_said(&self, event: &Pdu) -> Option<Links> {
+        Some(Links::of(event))
+    }
+
     fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>, Infallible> {
         let all = self.citing.get(&key).into_iter().flatten();
         let rest = all.filter(|citing| after.is_none_or(|after| citing.event > after));

@@ -88,15 +88,25 @@ pub(crate) async fn resolve(
     roots: &[Root; 2],
     expected: Root,
 ) -> Duration {
+    from_store(world, store, caches, room, expected, |reader| resolve_states(room.version, roots, reader).unwrap())
+        .await
+}
+
+/// Resolves by `how`, which gives the root and its new nodes, and commits these. Gives how long both took.
+pub(crate) async fn from_store(
+    world: &World,
+    store: &Store,
+    caches: &Arc<Caches>,
+    room: &Room,
+    expected: Root,
+    how: impl FnOnce(&RoomReader) -> (Root, NewNodes),
+) -> Duration {
     let snapshot = store.snapshot();
-    let (resolved, reading) = timed(|| {
-        let reader = RoomReader::new(snapshot, room.key, Arc::clone(caches), 0);
-        resolve_states(room.version, roots, &reader).unwrap()
-    });
+    let ((root, nodes), reading) = timed(|| how(&RoomReader::new(snapshot, room.key, Arc::clone(caches), 0)));
     let start = world.monotonic();
-    write_nodes(world, store, room.key, resolved.1).await;
+    write_nodes(world, store, room.key, nodes).await;
     let writing = world.monotonic() - start;
-    assert_eq!(resolved.0, expected, "the resolutions differ");
+    assert_eq!(root, expected, "the resolutions differ");
     reading + writing
 }
 
@@ -139,7 +149,7 @@ fn status(name: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-pub(crate) async fn write_nodes(world: &World, store: &Store, room: RoomKey, nodes: NewNodes) {
+async fn write_nodes(world: &World, store: &Store, room: RoomKey, nodes: NewNodes) {
     let mut batch = Batch::with_random_id(world);
     for (hash, bytes) in nodes {
         batch.put(tables::NODES, &room_key(room, hash.as_bytes()), &bytes);

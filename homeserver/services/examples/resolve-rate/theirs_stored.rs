@@ -8,9 +8,8 @@
 
 use super::room::Room;
 use super::theirs::Events;
-use crate::ours::write_nodes;
+use crate::ours::from_store;
 use crate::ruma_event::RumaEvent;
-use crate::timed;
 use net::World;
 use ruma_common::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId};
 use ruma_events::StateEventType;
@@ -42,16 +41,7 @@ pub(crate) async fn resolve(
     roots: &[Root; 2],
     expected: Root,
 ) -> Duration {
-    let snapshot = store.snapshot();
-    let ((root, nodes), reading) = timed(|| {
-        let reader = RoomReader::new(snapshot, room.key, Arc::clone(caches), 0);
-        resolve_from(&reader, room.version, *roots)
-    });
-    let start = world.monotonic();
-    write_nodes(world, store, room.key, nodes).await;
-    let writing = world.monotonic() - start;
-    assert_eq!(root, expected, "the resolutions differ");
-    reading + writing
+    from_store(world, store, caches, room, expected, |reader| resolve_from(reader, room.version, *roots)).await
 }
 
 fn resolve_from(reader: &RoomReader, version: RoomVersion, [left, right]: [Root; 2]) -> (Root, NewNodes) {

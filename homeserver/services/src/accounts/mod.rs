@@ -15,6 +15,7 @@ mod profile;
 pub(crate) mod record;
 mod refresh;
 mod register;
+pub(crate) mod replaced_rooms;
 pub(crate) mod sessions;
 mod shared_secret;
 mod tags;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 use state_res::ids::{RoomKey, UserKey};
 use storage::{Batch, Snapshot};
 
-const TAG: &str = "m.tag";
+/// The type of the tags of a room.
+pub(super) const TAG: &str = "m.tag";
 /// Bytes of a tag's name, as the specification sets them.
 const MAX_TAG_BYTES: usize = 255;
 /// Tags of one room.

@@ -62,6 +62,15 @@ fn member<'a>(object: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<Str
     value.as_object_mut().expect("it was made an object in the lines above")
 }
 
+/// Whether a value has the form of `signatures`: by user, by key id.
+pub(super) fn is_signatures(value: &Value) -> bool {
+    value.as_object().is_some_and(|users| users.values().all(is_texts))
+}
+
+fn is_texts(value: &Value) -> bool {
+    value.as_object().is_some_and(|texts| texts.values().all(Value::is_string))
+}
+
 /// Checks the members that every key object has, as far as they are there: `keys`, `signatures`, `algorithms`.
 ///
 /// # Errors
@@ -69,11 +78,9 @@ fn member<'a>(object: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<Str
 /// 400 `M_BAD_JSON`.
 pub(super) fn check_form(what: &str, object: &Map<String, Value>) -> Result<()> {
     let wrong = |member: &str, form: &str| Err(Error::bad_json(format!("`{member}` of {what} must be {form}.")));
-    let is_texts = |value: &Value| value.as_object().is_some_and(|texts| texts.values().all(Value::is_string));
     if !object.get("keys").is_none_or(is_texts) {
         return wrong("keys", "an object of strings");
     }
-    let is_signatures = |value: &Value| value.as_object().is_some_and(|users| users.values().all(is_texts));
     if !object.get("signatures").is_none_or(is_signatures) {
         return wrong("signatures", "an object of objects of strings");
     }

@@ -6,9 +6,9 @@
 use super::{Keys, device_prefix};
 use crate::accounts::{DeviceRecord, MAX_COMMIT_ATTEMPTS, Session, commit, names::split_user_id, record};
 use crate::error::{Error, Result};
-use crate::names::server_of;
+use crate::names::{MAX_NAME_BYTES, check_name, server_of};
 use crate::rooms::user_topic;
-use crate::{outbox, tables};
+use crate::{json_text, outbox, tables};
 use federation::Edu;
 use federation::edu::DirectToDevice;
 use serde_json::value::RawValue;
@@ -32,8 +32,6 @@ const STEP_BYTES: usize = 256 * 1024;
 const STEP_UNITS: usize = 256;
 /// Bytes of contents after which the next EDU to the same server begins.
 const EDU_BYTES: usize = 48 * 1024;
-/// Bytes of an event type or transaction id that a client chooses, and of a message id that a peer chooses.
-const MAX_NAME_BYTES: usize = 255;
 /// Days for which a received EDU is remembered.
 const REMEMBERED_DAYS: u32 = 8;
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
@@ -67,7 +65,8 @@ impl Keys {
     ///
     /// # Errors
     ///
-    /// 400 `M_INVALID_PARAM` for names that cannot be, 400 `M_BAD_JSON` for a content that is no object, 413 `M_TOO_LARGE`; nothing is sent
+    /// 400 `M_INVALID_PARAM` for names that cannot be, 400 `M_BAD_JSON` for a content that is no object, 400 `M_NOT_JSON` for one with
+    /// a string or number that cannot be read, 413 `M_TOO_LARGE`; nothing is sent
     /// then.
     pub async fn send_to_device(
         &self,
@@ -77,16 +76,21 @@ impl Keys {
         transaction_id: &str,
         messages: &ToDeviceMessages,
     ) -> Result<()> {
-        for (what, name) in [("event type", event_type), ("transaction id", transaction_id)] {
-            if name.is_empty() || name.len() > MAX_NAME_BYTES {
-                return Err(Error::invalid_param(format!("The {what} must have 1 to {MAX_NAME_BYTES} bytes.")));
-            }
-        }
+        check_name("event type", event_type)?;
+        check_name("transaction id", transaction_id)?;
         for (user_id, devices) in messages {
             split_user_id(user_id)?;
             for (device, content) in devices {
                 if !content.get().starts_with('{') {
                     return Err(Error::bad_json(format!("The message to {device:?} of {user_id} is no object.")));
+                }
+                // It is passed on as text, so that nobody else would refuse it before its receiver.
+                if let Err(cause) = json_text::check(content.get()) {
+                    return Err(Error::new(
+                        400,
+                        "M_NOT_JSON",
+                        format!("The message to {device:?} of {user_id} is not JSON: {cause}."),
+                    ));
                 }
                 if content.get().len() > MAX_MESSAGE_BYTES {
                     return Err(Error::too_large(format!(

@@ -97,6 +97,9 @@ fn identity(user_id: &str, device_id: &str, mut keys: Map<String, Value>) -> Res
             )));
         }
     }
+    if let Some(member) = ["algorithms", "keys", "signatures"].into_iter().find(|member| !keys.contains_key(*member)) {
+        return Err(Error::bad_json(format!("`device_keys` must have the member `{member}`.")));
+    }
     object::check_form("`device_keys`", &keys)?;
     keys.remove("unsigned");
     let value = Value::Object(keys);
@@ -116,13 +119,27 @@ fn one_time_keys(what: &str, keys: BTreeMap<String, Value>) -> Result<Vec<NewKey
                 "A name in `{what}` must have the form algorithm:key id, each of 1 to {MAX_NAME_BYTES} bytes."
             )));
         };
-        if !value.is_string() && !value.is_object() {
-            return Err(Error::bad_json(format!("`{what}.{name}` must be a string or an object.")));
+        if let Some(form) = wrong_form(algorithm, &value) {
+            return Err(Error::bad_json(format!("`{what}.{name}` must be {form}.")));
         }
         let json = object::canonical(&format!("`{what}.{name}`"), &value, MAX_ONE_TIME_KEY_BYTES)?;
         Ok(NewKey { algorithm: algorithm.to_owned(), id: id.to_owned(), json })
     };
     keys.into_iter().map(key).collect()
+}
+
+/// What a key of the algorithm should be, if it is not (client-server API, "Key algorithms"). Of algorithms that are not known here, any
+/// string and any object may be a key.
+fn wrong_form(algorithm: &str, key: &Value) -> Option<&'static str> {
+    let (is_right, form) = match algorithm {
+        "curve25519" => (key.is_string(), "a string"),
+        "signed_curve25519" => (
+            key.get("key").is_some_and(Value::is_string) && key.get("signatures").is_some_and(object::is_signatures),
+            "an object with a string `key` and with `signatures`, an object of objects of strings",
+        ),
+        _ => (key.is_string() || key.is_object(), "a string or an object"),
+    };
+    (!is_right).then_some(form)
 }
 
 /// A row of `ONE_TIME_KEYS` or `CLAIMED_KEYS`, whose keys are alike: algorithm, number, key id.

@@ -6,6 +6,7 @@ use crate::accounts::Accounts;
 use crate::ephemeral::Receipt;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::names::{is_event_id, is_thread_id};
 use crate::rooms::directory::DirectoryQuery;
 use crate::rooms::restricted::Restricted;
 use crate::rooms::standing::Fate;
@@ -165,6 +166,11 @@ impl PeerAnswers {
                             continue;
                         }
                         let Some(event_id) = receipt.event_ids.last() else { continue };
+                        let thread = receipt.data.thread_id.as_deref();
+                        if !is_event_id(event_id) || !thread.is_none_or(is_thread_id) {
+                            tracing::debug!(%origin, user = %user_id, "receipt ignored: its event or thread cannot be");
+                            continue;
+                        }
                         let receipt = Receipt {
                             user_id: user_id.clone(),
                             kind: "m.read".to_owned(),
@@ -244,16 +250,20 @@ impl Answers for PeerAnswers {
                 answer.pdus.insert(id, result);
             }
         }
+        let mut failure = None;
         for edu in edus {
             let kind = edu.edu_type();
-            if let Err(error) = self.take_edu(origin, edu).await {
-                if error.status >= 500 {
-                    return Err(error.into());
-                }
-                tracing::info!(%origin, kind, %error, "refused an EDU");
+            match self.take_edu(origin, edu).await {
+                // The transaction has to come again. Those after it count all the same: what fails may fail each time.
+                Err(error) if error.status >= 500 => failure = failure.or(Some(error)),
+                Err(error) => tracing::info!(%origin, kind, %error, "refused an EDU"),
+                Ok(()) => {}
             }
         }
-        Ok(answer)
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(answer),
+        }
     }
 
     async fn make_join(

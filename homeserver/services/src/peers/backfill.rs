@@ -5,25 +5,27 @@ use super::fetch::State;
 use super::outliers::order_by;
 use crate::error::{Error, Result};
 use crate::rooms::history::HistoryKey;
-use crate::rooms::reader::room_key;
+use crate::rooms::reader::{damaged, room_key};
 use crate::rooms::{RoomReader, RoomWriter};
 use crate::tables;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Events asked for at a time.
 const AT_A_TIME: usize = 100;
 /// Servers asked before giving up.
 const MAX_SERVERS: usize = 4;
+/// Gaps of a room that are taken into account when one of them is filled.
+const MAX_GAPS: usize = 1_000;
 
 /// Older events of a room as a server told us of them, checked, with all that it takes to place them.
 struct Fetched {
     /// Oldest first.
     events: Vec<Pdu>,
-    /// The state before those of them that follow what nobody told us of.
+    /// The state before those of them that follow what nobody told us of, or what we know by another server's word.
     before: HashMap<EventKey, State>,
 }
 
@@ -52,7 +54,6 @@ impl Peers {
         }
         for server in servers.iter().take(MAX_SERVERS) {
             match self.fetch_history(server, version, room_id, event_id).await {
-                Ok(fetched) if fetched.events.is_empty() => {}
                 Ok(fetched) => {
                     if self.place_history(room_id, gap, fetched).await? {
                         return Ok(true);
@@ -96,11 +97,15 @@ impl Peers {
                 if lacks {
                     self.fetch_auth_events(server, version, pdu).await?;
                 }
-                let mut lacks = false;
+                // Before what is here on another server's word, too: if that was wrong, nothing could follow it.
+                let (mut lacks, mut is_told) = (false, !pdu.prev_events().is_empty());
                 for id in pdu.prev_events() {
-                    lacks |= !found.contains_key(&EventKey::of(id)) && !Self::is_placed(&reader, id)?;
+                    let key = EventKey::of(id);
+                    let placed = reader.standing(key)?.filter(|standing| !standing.is_outlier());
+                    lacks |= !found.contains_key(&key) && placed.is_none();
+                    is_told &= placed.is_some_and(|standing| standing.is_told());
                 }
-                if lacks {
+                if lacks || is_told {
                     let state = self.fetch_state_before(server, version, room_id, pdu.event_id()).await?;
                     before.insert(*key, state);
                 }
@@ -114,7 +119,8 @@ impl Peers {
         Ok(Fetched { events, before })
     }
 
-    /// Places older events before the one after the gap. Gives whether the gap is filled.
+    /// Places older events before the one after the gap; those that come before an event which is here already, before that one. Gives whether
+    /// the gap is filled.
     async fn place_history(&self, room_id: &str, next: EventKey, fetched: Fetched) -> Result<bool> {
         let room = RoomKey::of(room_id);
         let lock = self.lock(room);
@@ -123,38 +129,45 @@ impl Peers {
         if !is_gap(&reader, next)? {
             return Ok(true);
         }
-        let Some(next_history) = reader.standing(next)?.and_then(|standing| standing.history) else { return Ok(false) };
-        let previous = last_before(&reader, &next_history)?;
-        let keys = HistoryKey::between(previous.as_ref(), &next_history, fetched.events.len());
-        let mut placed = 0_usize;
-        for (pdu, key) in fetched.events.iter().zip(keys) {
-            match self.place_old(pdu, fetched.before.get(&pdu.key()), key).await {
-                Ok(()) => placed += 1,
-                Err(error) => tracing::info!(event = pdu.event_id(), %error, "an old event could not be placed"),
+        let edges = edges(&reader, next)?;
+        let Some(edge) = edges.get(&next) else { return Ok(false) };
+        let mut keys: HashMap<EventKey, HistoryKey> = HashMap::new();
+        for (at, events) in by_place(&edges, &edge.at, &fetched.events) {
+            let previous = last_before(&reader, at)?;
+            let places = HistoryKey::between(previous.as_ref(), at, events.len());
+            keys.extend(events.into_iter().zip(places));
+        }
+        for pdu in &fetched.events {
+            let Some(key) = keys.remove(&pdu.key()) else { continue };
+            if let Err(error) = self.place_old(pdu, fetched.before.get(&pdu.key()), key).await {
+                tracing::info!(event = pdu.event_id(), %error, "an old event could not be placed");
             }
         }
-        if placed == 0 {
-            return Ok(false);
-        }
-        // The gap before `next` is filled where all events before it have their places now.
+        // A gap is filled where all events before the one after it have their places now.
         let reader = self.rooms.reader(room);
-        let whole = match reader.pdu(next)? {
-            Some(pdu) => {
-                let mut whole = true;
-                for prev in pdu.prev_events() {
-                    whole &= Self::is_placed(&reader, prev)?;
-                }
-                whole
+        let fetched: BTreeSet<EventKey> = fetched.events.iter().map(Pdu::key).collect();
+        let mut filled = Vec::new();
+        for (gap, edge) in &edges {
+            if *gap != next && !edge.prev_events.iter().any(|prev| fetched.contains(&EventKey::of(prev))) {
+                continue;
             }
-            None => false,
-        };
-        if whole {
-            let mut batch = storage::Batch::with_random_id(self.world());
-            batch.delete(tables::GAPS, &room_key(room, next.as_bytes()));
-            self.commit(batch).await?;
-            self.rooms.deps().caches.forget_events(room, &[next]);
+            let mut lacks = false;
+            for prev in &edge.prev_events {
+                lacks |= !Self::is_placed(&reader, prev)?;
+            }
+            if !lacks {
+                filled.push(*gap);
+            }
         }
-        Ok(whole)
+        if !filled.is_empty() {
+            let mut batch = storage::Batch::with_random_id(self.world());
+            for gap in &filled {
+                batch.delete(tables::GAPS, &room_key(room, gap.as_bytes()));
+            }
+            self.commit(batch).await?;
+            self.rooms.deps().caches.forget_events(room, &filled);
+        }
+        Ok(filled.contains(&next))
     }
 
     /// Places an older event. `given` is the state before it as another server told it, for where the events before it are not here.
@@ -164,21 +177,25 @@ impl Peers {
                 if writer.reader.standing(pdu.key())?.is_some_and(|standing| !standing.is_outlier()) {
                     return Ok(());
                 }
-                let mut given = given;
-                if given.is_some() {
-                    let mut lacks = pdu.prev_events().is_empty();
-                    for prev in pdu.prev_events() {
-                        lacks |= !Self::is_placed(&writer.reader, prev)?;
-                    }
-                    // Somebody else may have brought them meanwhile.
-                    given = given.filter(|_| lacks);
+                let mut lacks = pdu.prev_events().is_empty();
+                for prev in pdu.prev_events() {
+                    lacks |= !Self::is_placed(&writer.reader, prev)?;
                 }
+                // Somebody else may have brought them meanwhile.
+                let given = match given {
+                    Some(given) if lacks || writer.is_told(pdu.key(), pdu.prev_events())? => Some(given),
+                    _ => None,
+                };
                 let before = match given {
-                    Some(state) => writer.root_of(state)?,
+                    Some(state) => {
+                        writer.take_on_trust(pdu.key());
+                        writer.root_of(state)?
+                    }
                     None => super::receive::state_after_all(writer, pdu.prev_events())?,
                 };
-                let fate = super::receive::judge_old(writer, pdu, before)?;
-                if given.is_some() {
+                let is_told = writer.is_told(pdu.key(), pdu.prev_events())?;
+                let fate = super::receive::judge_old(writer, pdu, before, is_told)?;
+                if given.is_some() && lacks {
                     let row = room_key(writer.reader.room(), pdu.key().as_bytes());
                     writer.batch().put(tables::GAPS, &row, b"");
                 }
@@ -187,6 +204,72 @@ impl Peers {
             .await
             .map(|((), _)| ())
     }
+}
+
+/// An event that has its place, while some of those before it have none.
+struct Edge {
+    /// Its place, or the first one behind it that is in use: rejected events show in no history.
+    at: HistoryKey,
+    /// What it follows.
+    prev_events: Vec<String>,
+}
+
+/// The event `next` and others of the room that stand behind gaps.
+fn edges(reader: &RoomReader, next: EventKey) -> Result<BTreeMap<EventKey, Edge>> {
+    let mut events = vec![next];
+    for row in reader.snapshot().scan_prefix(tables::GAPS, &room_key(reader.room(), &[])).take(MAX_GAPS) {
+        let (key, _) = row?;
+        let event: [u8; 16] = key.get(16..).and_then(|event| event.try_into().ok()).ok_or_else(|| damaged("GAPS"))?;
+        events.push(EventKey::from_bytes(event));
+    }
+    let mut edges = BTreeMap::new();
+    for event in events {
+        let (Some(pdu), Some(standing)) = (reader.pdu(event)?, reader.standing(event)?) else { continue };
+        let Some(place) = standing.history else { continue };
+        if let Some(at) = first_from(reader, &place)? {
+            edges.insert(event, Edge { at, prev_events: pdu.prev_events().to_vec() });
+        }
+    }
+    Ok(edges)
+}
+
+/// Events, given oldest first, by the place before which they belong: that of the first in the room's history of the `edges` that come after
+/// them. What is at `next` comes after all of them. So nothing is placed behind what follows it, when a gap reaches back beyond an earlier one:
+/// that before a second join, beyond that before the first.
+fn by_place<'e>(
+    edges: &'e BTreeMap<EventKey, Edge>,
+    next: &'e HistoryKey,
+    events: &[Pdu],
+) -> BTreeMap<&'e HistoryKey, Vec<EventKey>> {
+    let mut places: HashMap<EventKey, &HistoryKey> = events.iter().map(|pdu| (pdu.key(), next)).collect();
+    for edge in edges.values() {
+        lower(&mut places, &edge.prev_events, &edge.at);
+    }
+    let mut by_place: BTreeMap<&HistoryKey, Vec<EventKey>> = BTreeMap::new();
+    for pdu in events.iter().rev() {
+        let at = places.get(&pdu.key()).copied().unwrap_or(next);
+        lower(&mut places, pdu.prev_events(), at);
+        by_place.entry(at).or_default().push(pdu.key());
+    }
+    by_place.values_mut().for_each(|events| events.reverse());
+    by_place
+}
+
+fn lower<'e>(places: &mut HashMap<EventKey, &'e HistoryKey>, events: &[String], at: &'e HistoryKey) {
+    for event in events {
+        if let Some(place) = places.get_mut(&EventKey::of(event)) {
+            *place = at.min(*place);
+        }
+    }
+}
+
+/// The first key of history from `place` on.
+fn first_from(reader: &RoomReader, place: &HistoryKey) -> Result<Option<HistoryKey>> {
+    let start = room_key(reader.room(), place.as_bytes());
+    let end = storage::key::prefix_end(reader.room().as_bytes());
+    let Some(row) = reader.snapshot().scan(tables::HISTORY, start..end).next() else { return Ok(None) };
+    let (key, _) = row?;
+    Ok(key.strip_prefix(reader.room().as_bytes().as_slice()).map(HistoryKey::from_bytes))
 }
 
 /// Whether history is missing before an event.

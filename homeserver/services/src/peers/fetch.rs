@@ -9,6 +9,7 @@ use futures::StreamExt;
 use state_res::ids::{EventKey, RoomKey, StateKeyId};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
+use state_res::tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Events asked for at a time; peers give fewer if they like.
@@ -136,7 +137,20 @@ impl Peers {
             let checked = self.check_all(version, room_id, events).await;
             self.store_outliers(room_id, checked).await?;
         }
-        self.state_of(room_id, ids.pdu_ids.iter().map(String::as_str))
+        let state = self.state_of(room_id, ids.pdu_ids.iter().map(String::as_str))?;
+        let reader = self.rooms.reader(RoomKey::of(room_id));
+        let place = StateKeyId::of("m.room.create", "");
+        let create = reader.head()?.map(|head| tree::get(&reader, head.root, place)).transpose()?.flatten();
+        // Nothing is before the create event itself; before all others, it is.
+        let begins_the_room = create == Some(EventKey::of(event_id));
+        if !begins_the_room && create.is_some_and(|create| !state.contains(&(place, create))) {
+            return Err(Error::new(
+                502,
+                "M_UNKNOWN",
+                format!("{origin} tells a state before {event_id} that lacks the room's create event."),
+            ));
+        }
+        Ok(state)
     }
 
     /// A state from the ids of its events, which are stored; rejected ones have no part in it.

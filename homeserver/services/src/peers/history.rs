@@ -6,14 +6,15 @@ use crate::rooms::RoomReader;
 use crate::rooms::client_event::{ClientView, EventForm};
 use crate::rooms::filter::EventFilter;
 use crate::rooms::history::HistoryKey;
+use crate::rooms::reader::damaged;
 use crate::rooms::record::{StoredEvent, write_json_string};
 use crate::rooms::timeline::{self, Boundary, Direction};
 use crate::rooms::visibility::Viewer;
 use crate::sync::SyncToken;
 use serde_json::{Value, json};
-use state_res::ids::{RoomKey, UserKey};
-use state_res::tree::Root;
-use std::collections::BTreeSet;
+use state_res::ids::{RoomKey, StateKeyId, UserKey};
+use state_res::tree::{self, Root};
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write as _;
 
 /// Gaps filled for one page.
@@ -228,9 +229,20 @@ impl Peers {
         let after = side(Direction::Forward, &after_start, limit.saturating_sub(half))?;
         let view = self.view(&reader, &viewer, user_id, device_id, room_id);
         let last = after.events.last().unwrap_or(&event);
+        // Where a side has come to its end, paging goes on behind what was returned of it: there may be more later.
+        let start = match (before.end, before.events.last()) {
+            (Some(end), _) => end,
+            (None, Some(first)) => Boundary::before(&placed(&reader, first)?),
+            (None, None) => before_start,
+        };
+        let end = match (after.end, after.events.last()) {
+            (Some(end), _) => end,
+            (None, Some(last)) => Boundary::after(&placed(&reader, last)?),
+            (None, None) => after_start,
+        };
         let root = reader.standing(last.key())?.map_or(Root::EMPTY, |standing| standing.after);
-        let tokens = (before.end.unwrap_or(before_start), after.end.unwrap_or(after_start));
-        let around = Around { event: &event, before: &before.events, after: &after.events, root, tokens: Some(tokens) };
+        let tokens = Some((start, end));
+        let around = Around { event: &event, before: &before.events, after: &after.events, root, tokens };
         around.write(&view, filter)
     }
 
@@ -263,17 +275,7 @@ struct Around<'a> {
 impl Around<'_> {
     /// JSON text.
     fn write(&self, view: &ClientView<'_>, filter: &EventFilter) -> Result<Vec<u8>> {
-        let reader = view.reader;
-        let mut state = Vec::new();
-        if filter.lazy_load_members {
-            state = members_in(reader, self.root, self.before.iter().chain([self.event]).chain(self.after))?;
-        }
-        for key in reader.state(self.root)? {
-            let event = reader.required_stored(key)?;
-            if !(filter.lazy_load_members && event.is_type("m.room.member")) {
-                state.push(event);
-            }
-        }
+        let state = self.state(view, filter)?;
         let mut json = Vec::with_capacity(2048);
         json.push(b'{');
         if let Some((start, end)) = &self.tokens {
@@ -290,6 +292,41 @@ impl Around<'_> {
         json.push(b'}');
         Ok(json)
     }
+
+    /// The state that `filter` lets pass, of the members only those who speak if it says so.
+    fn state(&self, view: &ClientView<'_>, filter: &EventFilter) -> Result<Vec<StoredEvent>> {
+        let reader = view.reader;
+        let mut state = Vec::new();
+        if view.room_id.is_some_and(|room_id| !filter.wants_room(room_id)) {
+            return Ok(state);
+        }
+        let speakers = filter.lazy_load_members.then(|| {
+            let events = self.before.iter().chain([self.event]).chain(self.after);
+            events.map(|event| StateKeyId::of("m.room.member", &event.sender())).collect::<HashSet<_>>()
+        });
+        let member_prefix = StateKeyId::type_prefix("m.room.member");
+        for entry in tree::entries(reader, self.root) {
+            let (key, event) = entry?;
+            // By their keys, so that the members who say nothing need not be read.
+            let is_silent = speakers
+                .as_ref()
+                .is_some_and(|speakers| key.as_bytes().starts_with(&member_prefix) && !speakers.contains(&key));
+            if is_silent {
+                continue;
+            }
+            let event = reader.required_stored(event)?;
+            if filter.matches(reader, &event)? {
+                state.push(event);
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// The place of an event that a page of history contained.
+fn placed(reader: &RoomReader, event: &StoredEvent) -> Result<HistoryKey> {
+    let place = reader.standing(event.key())?.and_then(|standing| standing.history);
+    place.ok_or_else(|| damaged("STANDING"))
 }
 
 /// Member events of the senders of `events`, at the last of them.

@@ -3,7 +3,7 @@
 use super::{Peers, remote_error};
 use crate::error::{Error, Result};
 use crate::names;
-use crate::rooms::memberships::{self, UserRoom};
+use crate::rooms::memberships::{self, Outside, UserRoom};
 use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::{Membership, NewEvent};
 use federation::RawJson;
@@ -111,7 +111,7 @@ impl Peers {
                     return Err(Error::forbidden("The room changed its policy server meanwhile; try again."));
                 }
                 let before = super::receive::state_after_all(writer, invite.prev_events())?;
-                match super::receive::judge(writer, &invite, before)? {
+                match super::receive::judge(writer, &invite, before, false)? {
                     crate::rooms::standing::Fate::Accepted => {
                         writer.place(invite.clone(), before, crate::rooms::standing::Fate::Accepted, true)
                     }
@@ -177,8 +177,8 @@ impl Peers {
                 "origin_server_ts": invite.origin_server_ts(),
             }));
             let stripped = Value::Array(stripped).to_string();
-            let stripped = Some((stripped.as_str(), version));
-            self.write_membership(&target, &request.room_id, Membership::Invite, stripped).await?;
+            let outside = Outside { stripped: &stripped, version: Some(version), via: None };
+            self.write_membership(&target, &request.room_id, Membership::Invite, outside).await?;
         }
         Ok(RawJson::from_known(signed.canonical().to_vec()))
     }
@@ -245,7 +245,8 @@ impl Peers {
         if !known.is_some_and(|known| event.auth_events().iter().any(|id| id == known)) {
             return Err(format!("The event does not refer to {target}'s membership as it is known here."));
         }
-        self.write_membership(&target, room_id, Membership::of(&event), None).await.map_err(|error| error.message)?;
+        let ended = self.write_membership(&target, room_id, Membership::of(&event), Outside::default()).await;
+        ended.map_err(|error| error.message)?;
         Ok(event.event_id().to_owned())
     }
 

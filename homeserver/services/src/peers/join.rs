@@ -3,7 +3,7 @@
 use super::fetch::State;
 use super::{Peers, remote_error};
 use crate::error::{Error, Result};
-use crate::rooms::memberships::{self, Change};
+use crate::rooms::memberships::{self, Change, Outside};
 use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::reader::{Member, encode_member, room_key};
 use crate::rooms::standing::Fate;
@@ -336,7 +336,7 @@ impl Peers {
                     writer.head.extremities.clear();
                     writer.head.root = before;
                 }
-                let fate = super::receive::judge(writer, join, before)?;
+                let fate = super::receive::judge(writer, join, before, false)?;
                 if fate != Fate::Accepted {
                     return Err(Error::forbidden("The room's state does not allow the join."));
                 }
@@ -382,7 +382,7 @@ impl Peers {
         if self.world().timeout(LEAVE_TIMEOUT, telling).await.is_err() {
             tracing::info!(room = room_id, "nobody was told in time that a user has left");
         }
-        self.write_membership(user_id, room_id, Membership::Leave, None).await
+        self.write_membership(user_id, room_id, Membership::Leave, Outside::default()).await
     }
 
     async fn leave_through(
@@ -413,17 +413,19 @@ impl Peers {
         content: &Map<String, Value>,
     ) -> Result<()> {
         let attempt = |server| self.knock_through(server, user_id, room_id, content).boxed();
-        let (stripped, version) = self.through_any(servers, room_id, "knock on", attempt).await?;
-        self.write_membership(user_id, room_id, Membership::Knock, Some((&stripped, version))).await
+        let (server, stripped, version) = self.through_any(servers, room_id, "knock on", attempt).await?;
+        let outside = Outside { stripped: &stripped, version: Some(version), via: Some(server) };
+        self.write_membership(user_id, room_id, Membership::Knock, outside).await
     }
 
-    async fn knock_through(
+    /// Gives the server, the stripped state and the room's version.
+    async fn knock_through<'s>(
         &self,
-        server: &str,
+        server: &'s str,
         user_id: &str,
         room_id: &str,
         content: &Map<String, Value>,
-    ) -> Result<(String, RoomVersion)> {
+    ) -> Result<(&'s str, String, RoomVersion)> {
         let template = self
             .client
             .make_knock(server, room_id, user_id, &versions())
@@ -441,7 +443,7 @@ impl Peers {
             "type": "m.room.member", "sender": user_id, "state_key": user_id, "content": knock.content(),
             "event_id": knock.event_id(), "origin_server_ts": knock.origin_server_ts(),
         }));
-        Ok((Value::Array(stripped).to_string(), version))
+        Ok((server, Value::Array(stripped).to_string(), version))
     }
 
     /// Writes a local user's membership of a room of which we hold no state.
@@ -450,15 +452,14 @@ impl Peers {
         user_id: &str,
         room_id: &str,
         membership: Membership,
-        stripped: Option<(&str, RoomVersion)>,
+        outside: Outside<'_>,
     ) -> Result<()> {
         let (user, room) = (UserKey::of(user_id), RoomKey::of(room_id));
         let deps = self.rooms.deps();
         let previous = memberships::of_user_in(&deps.store.snapshot(), user, room)?.map(|row| row.membership);
         let mut batch = Batch::with_random_id(self.world());
         let change = Change { user, room, room_id, membership, previous, event: None, ordinal: 0 };
-        let (stripped, version) = stripped.unzip();
-        memberships::write_remote(&mut batch, &change, stripped.unwrap_or(""), version);
+        memberships::write_remote(&mut batch, &change, &outside);
         batch.topic(user_topic(user));
         deps.user_rooms.begin(&[user]);
         let result = self.commit(batch).await;

@@ -53,29 +53,47 @@ impl Peers {
         third_party_signed: Option<&Value>,
     ) -> Result<String> {
         self.count_join(user_id)?;
-        let (room_id, mut servers) = self.find_room(id_or_alias).await?;
+        let (room_id, servers) = self.find_room(id_or_alias).await?;
+        let (user, room) = (UserKey::of(user_id), RoomKey::of(&room_id));
+        let row = memberships::of_user_in(&self.rooms.deps().store.snapshot(), user, room)?;
+        let was_here = row.is_some_and(|row| !matches!(row.membership, Membership::Invite | Membership::Knock));
+        self.join_found(user_id, &room_id, servers, via, reason, third_party_signed).await?;
+        if !was_here {
+            self.carry_settings_over(user_id, &room_id).await;
+        }
+        Ok(room_id)
+    }
+
+    async fn join_found(
+        &self,
+        user_id: &str,
+        room_id: &str,
+        mut servers: Vec<String>,
+        via: &[String],
+        reason: Option<&str>,
+        third_party_signed: Option<&Value>,
+    ) -> Result<()> {
         let mut extra = Map::new();
         if let Some(signed) = third_party_signed {
             extra.insert("third_party_signed".into(), signed.clone());
         }
         let extra = (!extra.is_empty()).then_some(&extra);
-        if self.rooms.is_resident(&room_id)?
-            && self.rooms.join_local(user_id, &room_id, reason, extra).await? == LocalJoin::Joined
+        if self.rooms.is_resident(room_id)?
+            && self.rooms.join_local(user_id, room_id, reason, extra).await? == LocalJoin::Joined
         {
-            return Ok(room_id);
+            return Ok(());
         }
         let mut candidates = via.to_vec();
-        candidates.extend(self.inviter_server(user_id, &room_id)?);
+        candidates.extend(self.inviter_server(user_id, room_id)?);
         candidates.append(&mut servers);
-        candidates.extend(self.rooms.reader(RoomKey::of(&room_id)).servers()?);
-        candidates.extend(names::server_of(&room_id).map(str::to_owned));
+        candidates.extend(self.rooms.reader(RoomKey::of(room_id)).servers()?);
+        candidates.extend(names::server_of(room_id).map(str::to_owned));
         let candidates = distinct(candidates);
         let mut content = self.rooms.member_content(user_id, Membership::Join)?;
         if let Some(reason) = reason {
             content.insert("reason".into(), json!(reason));
         }
-        self.join(user_id, &room_id, &candidates, &content).await?;
-        Ok(room_id)
+        self.join(user_id, room_id, &candidates, &content).await
     }
 
     /// Ends a user's membership, invite or knock.
@@ -85,12 +103,11 @@ impl Peers {
     pub async fn leave_room(&self, user_id: &str, room_id: &str, reason: Option<&str>) -> Result<()> {
         let row =
             memberships::of_user_in(&self.rooms.deps().store.snapshot(), UserKey::of(user_id), RoomKey::of(room_id))?;
-        let outside = row.as_ref().is_some_and(|row| row.event.is_none());
-        if outside {
-            if !row.is_some_and(|row| matches!(row.membership, Membership::Invite | Membership::Knock)) {
+        if let Some(row) = row.filter(|row| row.event.is_none()) {
+            if !matches!(row.membership, Membership::Invite | Membership::Knock) {
                 return Ok(());
             }
-            let mut servers: Vec<String> = self.inviter_server(user_id, room_id)?.into_iter().collect();
+            let mut servers = row.likely_servers(user_id);
             servers.extend(names::server_of(room_id).map(str::to_owned));
             let content = crate::rooms::membership::content_with_reason(Membership::Leave, reason);
             return self.leave_remote(user_id, room_id, &distinct(servers), &content).await;

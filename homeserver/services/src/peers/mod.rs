@@ -4,6 +4,7 @@ mod answers;
 mod backfill;
 mod directory;
 mod fetch;
+mod genuine;
 mod hierarchy;
 mod history;
 mod initial;

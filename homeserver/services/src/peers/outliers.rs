@@ -23,7 +23,8 @@ const ROW_OVERHEAD: usize = 256;
 /// How often a batch is made again because somebody else stored one of its events.
 const MAX_TRIES: usize = 8;
 
-/// The auth events of an event, from memory or the store; `None` if one is missing.
+/// The auth events of an event, from memory or the store; `None` if one is missing. From version 12 on the create event is not among them but
+/// must be there like them: without it nothing can be said of the event.
 pub(super) fn auth_events_of(
     reader: &RoomReader,
     fresh: &HashMap<EventKey, (Pdu, bool)>,
@@ -37,7 +38,16 @@ pub(super) fn auth_events_of(
             None => return Ok(None),
         }
     }
-    Ok(Some(found))
+    match create_by_room_id(event) {
+        Some(create) if known(reader, fresh, create)?.is_none() => Ok(None),
+        _ => Ok(Some(found)),
+    }
+}
+
+/// The create event that an event need not cite, since the room's id names it.
+fn create_by_room_id(event: &Pdu) -> Option<EventKey> {
+    let is_named = event.version().rules().create_event_is_room_id && event.event_type() != "m.room.create";
+    is_named.then(|| EventKey::of(&format!("${}", event.room_id().trim_start_matches('!'))))
 }
 
 fn known(reader: &RoomReader, fresh: &HashMap<EventKey, (Pdu, bool)>, key: EventKey) -> Result<Option<(Pdu, bool)>> {
@@ -59,12 +69,7 @@ pub(super) fn check_by_auth_events(
     if !on(ReceiptCheck::AuthEvents) {
         return Ok(Ok(()));
     }
-    let create = if event.version().rules().create_event_is_room_id && event.event_type() != "m.room.create" {
-        let id = format!("${}", event.room_id().trim_start_matches('!'));
-        known(reader, fresh, EventKey::of(&id))?
-    } else {
-        None
-    };
+    let create = create_by_room_id(event).map(|create| known(reader, fresh, create)).transpose()?.flatten();
     let views: Vec<Cited<'_>> = cited.iter().map(|(event, rejected)| Cited { event, rejected: *rejected }).collect();
     let create_view = create.as_ref().map(|(event, rejected)| Cited { event, rejected: *rejected });
     if let Err(refusal) = auth::check_auth_events(event, &views, create_view) {
@@ -184,7 +189,10 @@ impl Peers {
 /// Events such that each comes after those of its auth events that are among them. Cycles cannot be, as ids are hashes; where old
 /// versions claim one, its events come last and fail for want of auth events.
 fn in_auth_order(events: &BTreeMap<EventKey, Pdu>) -> Vec<EventKey> {
-    order_by(events, |pdu| pdu.auth_events())
+    let mut order = order_by(events, |pdu| pdu.auth_events());
+    // Which cites nothing, and which others need without citing it.
+    order.sort_by_key(|event| events.get(event).is_none_or(|event| event.event_type() != "m.room.create"));
+    order
 }
 
 /// Events such that each comes after those that `before` names for it and that are among them.

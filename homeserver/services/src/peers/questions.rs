@@ -55,6 +55,8 @@ impl Peers {
                 for member in ["hashes", "signatures", "event_id"] {
                     object.remove(member);
                 }
+                // Asked for in templates, though events have none.
+                object.insert("origin".to_owned(), deps.server_name.clone().into());
                 Ok(Template {
                     room_version: Some(version.as_str().to_owned()),
                     event: RawJson::from_known(Value::Object(object).to_string()),

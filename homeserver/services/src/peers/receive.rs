@@ -73,7 +73,8 @@ impl Peers {
             return Err("the event belongs to another room".to_owned());
         }
         let reader = self.rooms.reader(RoomKey::of(room_id));
-        if Self::is_placed(&reader, received.event().event_id()).map_err(|error| error.message)? {
+        let is_placed = Self::is_placed(&reader, received.event().event_id()).map_err(|error| error.message)?;
+        if is_placed && !self.is_blank(room_id, received.event().event_id()).map_err(|error| error.message)? {
             return Ok(());
         }
         let event = self
@@ -81,6 +82,9 @@ impl Peers {
             .await
             .ok_or_else(|| "the event's signatures do not hold".to_owned())?
             .into_event();
+        if is_placed {
+            return Ok(());
+        }
         match self.take(origin, version, event, false).await.map(|taken| taken.fate) {
             Ok(Fate::Accepted | Fate::SoftFailed) => Ok(()),
             Ok(Fate::Rejected) => Err("the event is not authorised".to_owned()),
@@ -201,10 +205,14 @@ fn place_in(
         return Ok(Placing::Done(fate));
     }
     let before = match given {
-        Some(state) => writer.root_of(state)?,
+        Some(state) => state_with_told(writer, event.prev_events(), state)?,
         None => state_after_all(writer, event.prev_events())?,
     };
-    let mut fate = judge(writer, event, before)?;
+    if given.is_some() {
+        writer.take_on_trust(event.key());
+    }
+    let is_told = writer.is_told(event.key(), event.prev_events())?;
+    let mut fate = judge(writer, event, before, is_told)?;
     // Check 7: by the room's policy server. What is not allowed anyway, it is not asked about.
     if fate == Fate::Accepted
         && on(ReceiptCheck::PolicyServer)
@@ -232,31 +240,46 @@ fn place_in(
 pub(super) fn state_after_all(writer: &mut RoomWriter<'_>, events: &[String]) -> Result<Root> {
     let mut roots = Vec::with_capacity(events.len());
     for id in events {
-        if let Some(extremity) = writer.head.extremities.iter().find(|one| one.event_id == *id) {
-            roots.push(extremity.after);
-            continue;
-        }
-        let standing = writer
-            .reader
-            .standing(EventKey::of(id))?
-            .filter(|standing| !standing.is_outlier())
-            .ok_or_else(|| Error::new(502, "M_UNKNOWN", format!("The event {id} before it is missing.")))?;
-        roots.push(standing.after);
+        let missing = || Error::new(502, "M_UNKNOWN", format!("The event {id} before it is missing."));
+        roots.push(state_after(writer, id)?.ok_or_else(missing)?);
     }
     writer.resolve(&roots)
 }
 
-/// What becomes of an event of older history: the current state has no say.
-pub(super) fn judge_old(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Fate> {
-    if let Some(refused) = judge_before(writer, event, before)? {
+/// The state after these events, of which some are missing, where another server tells it: resolved with what we know to be the state after
+/// those that are here. Otherwise whoever names the newest event and one that nobody has could tell us what the room's state is.
+pub(super) fn state_with_told(writer: &mut RoomWriter<'_>, events: &[String], told: &State) -> Result<Root> {
+    let mut roots = vec![writer.root_of(told)?];
+    for id in events {
+        roots.extend(state_after(writer, id)?);
+    }
+    writer.resolve(&roots)
+}
+
+/// The state after an event; `None` if it has no place here.
+fn state_after(writer: &RoomWriter<'_>, event_id: &str) -> Result<Option<Root>> {
+    if let Some(extremity) = writer.head.extremities.iter().find(|one| one.event_id == event_id) {
+        return Ok(Some(extremity.after));
+    }
+    let standing = writer.reader.standing(EventKey::of(event_id))?;
+    Ok(standing.filter(|standing| !standing.is_outlier()).map(|standing| standing.after))
+}
+
+/// What becomes of an event of older history: the current state has no say. `is_told` as for [`judge`].
+pub(super) fn judge_old(writer: &RoomWriter<'_>, event: &Pdu, before: Root, is_told: bool) -> Result<Fate> {
+    if let Some(refused) = judge_before(writer, event, before, is_told)? {
         return Ok(refused);
     }
     Ok(Fate::Accepted)
 }
 
-/// What becomes of an event with this state before it.
-pub(super) fn judge(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Fate> {
-    if let Some(refused) = judge_before(writer, event, before)? {
+/// What becomes of an event with this state before it. `is_told` says that we have the state from another server and not from the events before.
+///
+/// # Errors
+/// 403 `M_FORBIDDEN` for an event that such a state does not allow. One server's word does not make it a rejected event, which it would stay
+/// for good: it is left alone until it comes again, or something that follows it does.
+pub(super) fn judge(writer: &RoomWriter<'_>, event: &Pdu, before: Root, is_told: bool) -> Result<Fate> {
+    if let Some(refused) = judge_before(writer, event, before, is_told)? {
         return Ok(refused);
     }
     // Check 6: by the current state.
@@ -271,7 +294,7 @@ pub(super) fn judge(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Resul
 }
 
 /// Checks 4 and 5; `None` where they pass.
-fn judge_before(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Option<Fate>> {
+fn judge_before(writer: &RoomWriter<'_>, event: &Pdu, before: Root, is_told: bool) -> Result<Option<Fate>> {
     // Check 4: by its own auth events.
     let Some(cited) = auth_events_of(&writer.reader, &HashMap::new(), event)? else {
         return Err(Error::new(502, "M_UNKNOWN", "Auth events of the event are missing."));
@@ -284,6 +307,12 @@ fn judge_before(writer: &RoomWriter<'_>, event: &Pdu, before: Root) -> Result<Op
     if on(ReceiptCheck::StateBefore)
         && let Err(refusal) = auth::check(event, &needed(writer, before, event)?)
     {
+        if is_told {
+            return Err(Error::forbidden(format!(
+                "The state before the event, as another server tells it, does not allow it: {}.",
+                refusal.because
+            )));
+        }
         tracing::info!(event = event.event_id(), %refusal, "rejected by the state before it");
         return Ok(Some(Fate::Rejected));
     }

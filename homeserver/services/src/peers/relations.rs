@@ -2,12 +2,19 @@
 
 use super::Peers;
 use crate::error::Result;
+use crate::rooms::RoomReader;
 use crate::rooms::record::{StoredEvent, write_json_string};
 use crate::rooms::relations;
 use crate::rooms::timeline::{Boundary, Direction};
 use crate::rooms::visibility::Viewer;
 use state_res::ids::{EventKey, RoomKey};
+use std::collections::HashSet;
 use std::io::Write as _;
+
+/// Levels of relations that `recurse` goes through: what relates to the event is the first.
+const MAX_DEPTH: usize = 3;
+/// Most looks into the store for what relates indirectly to an event.
+const MAX_INDIRECT_LOOKS: usize = 20_000;
 
 /// `GET /rooms/{roomId}/relations/…`.
 pub struct RelationsRequest<'a> {
@@ -31,6 +38,16 @@ pub struct RelationsRequest<'a> {
     pub direction: Direction,
     /// Most events.
     pub limit: usize,
+    /// Whether events are wanted, too, that relate to those which relate to the event, and so on; `None` where the client does not say.
+    pub recurse: Option<bool>,
+}
+
+/// Events that relate to one.
+struct Related {
+    /// Each with its place in history.
+    events: Vec<(Boundary, StoredEvent)>,
+    /// How many levels of relations have been gone through in whole.
+    depth: usize,
 }
 
 impl Peers {
@@ -44,26 +61,7 @@ impl Peers {
         self.event_seen(&viewer, request.room_id, request.event_id)?;
         let from = self.boundary(request.from, "from")?;
         let to = self.boundary(request.to, "to")?;
-        let mut found: Vec<(Boundary, StoredEvent)> = Vec::new();
-        for relation in relations::of(&reader, EventKey::of(request.event_id)) {
-            let relation = relation?;
-            if request.rel_type.is_some_and(|wanted| wanted != relation.rel_type)
-                || request.event_type.is_some_and(|wanted| wanted != relation.event_type)
-            {
-                continue;
-            }
-            let Some(event) =
-                reader.stored(relation.child)?.filter(|event| event.room() == reader.room() && !event.is_redacted())
-            else {
-                continue;
-            };
-            let Some(standing) = reader.standing(event.key())? else { continue };
-            let Some(history) = &standing.history else { continue };
-            let place = Boundary::before(history);
-            if viewer.may_see_at(&event, &standing)? {
-                found.push((place, event));
-            }
-        }
+        let Related { events: mut found, depth } = related(&reader, &viewer, request)?;
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let backward = request.direction == Direction::Backward;
         if backward {
@@ -97,7 +95,59 @@ impl Peers {
             json.extend_from_slice(b",\"prev_batch\":");
             write_json_string(&mut json, from);
         }
+        if request.recurse.is_some() {
+            let _ = write!(json, ",\"recursion_depth\":{depth}");
+        }
         json.push(b'}');
         Ok(json)
     }
+}
+
+/// What relates to an event as far as the viewer may see it, level by level. The filters apply at every level: what relates to an event that
+/// they leave out is not found through it ("Relationships API").
+fn related(reader: &RoomReader, viewer: &Viewer<'_>, request: &RelationsRequest<'_>) -> Result<Related> {
+    let levels = if request.recurse == Some(true) { MAX_DEPTH } else { 1 };
+    let root = EventKey::of(request.event_id);
+    let mut events = Vec::new();
+    let mut seen = HashSet::from([root]);
+    let mut parents = vec![root];
+    let mut indirect_looks = 0;
+    for depth in 0..levels {
+        let mut children = Vec::new();
+        for parent in parents {
+            // Rows and parents count alike: each is a look into the store.
+            indirect_looks += usize::from(depth > 0);
+            for relation in relations::of(reader, parent) {
+                let relation = relation?;
+                indirect_looks += usize::from(depth > 0);
+                if indirect_looks > MAX_INDIRECT_LOOKS {
+                    return Ok(Related { events, depth });
+                }
+                if request.rel_type.is_some_and(|wanted| wanted != relation.rel_type)
+                    || request.event_type.is_some_and(|wanted| wanted != relation.event_type)
+                    || !seen.insert(relation.child)
+                {
+                    continue;
+                }
+                if let Some(shown) = shown(reader, viewer, relation.child)? {
+                    children.push(relation.child);
+                    events.push(shown);
+                }
+            }
+        }
+        parents = children;
+    }
+    Ok(Related { events, depth: levels })
+}
+
+/// An event with its place in history, if it has one and the viewer may see it.
+fn shown(reader: &RoomReader, viewer: &Viewer<'_>, event: EventKey) -> Result<Option<(Boundary, StoredEvent)>> {
+    let Some(event) = reader.stored(event)?.filter(|event| event.room() == reader.room() && !event.is_redacted())
+    else {
+        return Ok(None);
+    };
+    let Some(standing) = reader.standing(event.key())? else { return Ok(None) };
+    let Some(history) = &standing.history else { return Ok(None) };
+    let place = Boundary::before(history);
+    Ok(viewer.may_see_at(&event, &standing)?.then_some((place, event)))
 }

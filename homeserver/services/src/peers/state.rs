@@ -2,6 +2,7 @@
 
 use super::Peers;
 use crate::error::{Error, Result};
+use crate::names;
 use crate::rooms::head::Head;
 use crate::rooms::timeline::Boundary;
 use crate::rooms::visibility::{HistoryVisibility, Viewer};
@@ -76,7 +77,8 @@ impl Peers {
         Ok(view.shown(&event, || reader.standing(key))?.content_json().to_owned())
     }
 
-    /// `GET /rooms/{roomId}/members`: JSON text. `at` is a token; `membership` and `not_membership` filter.
+    /// `GET /rooms/{roomId}/members`: JSON text. `at` is a token; members pass that are `membership` or are
+    /// not `not_membership`, all without either.
     ///
     /// # Errors
     /// 403 `M_FORBIDDEN`, 400 `M_INVALID_PARAM`.
@@ -107,7 +109,14 @@ impl Peers {
             let event = reader.required_stored(key)?;
             let content = event.content();
             let is = content.get("membership").and_then(Value::as_str);
-            if membership.is_none_or(|wanted| is == Some(wanted)) && not_membership.is_none_or(|not| is != Some(not)) {
+            // Given both, either is enough.
+            let is_wanted = match (membership, not_membership) {
+                (None, None) => true,
+                (wanted, not) => {
+                    wanted.is_some_and(|wanted| is == Some(wanted)) || not.is_some_and(|not| is != Some(not))
+                }
+            };
+            if is_wanted {
                 events.push(event);
             }
         }
@@ -133,8 +142,9 @@ impl Peers {
             }
             let mut member = Map::new();
             for (from, name) in [("displayname", "display_name"), ("avatar_url", "avatar_url")] {
-                if let Some(value) = content.get(from).filter(|value| value.is_string()) {
-                    member.insert(name.into(), value.clone());
+                let text = content.get(from).and_then(Value::as_str);
+                if let Some(text) = text.filter(|text| from != "avatar_url" || names::is_mxc_uri(text)) {
+                    member.insert(name.into(), text.into());
                 }
             }
             joined.insert(event.state_key().unwrap_or_default(), Value::Object(member));

@@ -261,7 +261,7 @@ fn admit(writer: &mut RoomWriter<'_>, event: &Pdu) -> Result<()> {
         return Ok(());
     }
     writer.batch().require_absent(tables::CONDEMNED_EVENTS, &row);
-    if judge(writer, event, standing.before)? == Fate::Accepted {
+    if judge(writer, event, standing.before, false)? == Fate::Accepted {
         writer.place_late(event.clone(), standing.before)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Room upgrades (client-server API, "Room upgrades").
 
 use super::{Peers, transferred};
+use crate::accounts::replaced_rooms;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rooms::RoomReader;
@@ -10,6 +11,7 @@ use crate::rooms::power::Power;
 use crate::rooms::send::not_in_room;
 use serde_json::{Map, Value, json};
 use state_res::auth::{Level, PowerLevel, PowerLevels};
+use state_res::ids::{RoomKey, UserKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 
@@ -77,7 +79,38 @@ impl Peers {
                 tracing::warn!(room = %room_id, %error, "the {what} of a replaced room could not be seen to");
             }
         }
+        self.carry_settings_over(user_id, &replacement).await;
         Ok(replacement)
+    }
+
+    /// What the user said of the room that `room_id` replaces, their tags and notifications, holds for `room_id`, too. To fail in this is no
+    /// reason not to be in the room.
+    pub(super) async fn carry_settings_over(&self, user_id: &str, room_id: &str) {
+        let carry = async {
+            let Some(predecessor) = self.predecessor(user_id, room_id)? else { return Ok(()) };
+            replaced_rooms::carry_over(&self.rooms.deps().store, user_id, &predecessor, room_id).await
+        };
+        if let Err(error) = carry.await {
+            tracing::warn!(room = %room_id, %error, "a user's settings for the room that this one replaces could not be carried over");
+        }
+    }
+
+    /// The room that `room_id` replaces, if both say so and the user is known there.
+    fn predecessor(&self, user_id: &str, room_id: &str) -> Result<Option<String>> {
+        let in_state = |room_id: &str, event_type: &str| -> Result<Option<Pdu>> {
+            let reader = self.rooms.reader(RoomKey::of(room_id));
+            let Some(head) = reader.head()? else { return Ok(None) };
+            reader.state_event(head.root, event_type, "")
+        };
+        let Some(create) = in_state(room_id, "m.room.create")? else { return Ok(None) };
+        let predecessor = create.content().get("predecessor").and_then(|predecessor| predecessor.get("room_id"));
+        let Some(predecessor) = predecessor.and_then(Value::as_str) else { return Ok(None) };
+        let tombstone = in_state(predecessor, "m.room.tombstone")?;
+        let is_replaced = tombstone.is_some_and(|tombstone| {
+            tombstone.content().get("replacement_room").and_then(Value::as_str) == Some(room_id)
+        });
+        let is_known = || self.rooms.reader(RoomKey::of(predecessor)).member(UserKey::of(user_id));
+        Ok((is_replaced && is_known()?.is_some()).then(|| predecessor.to_owned()))
     }
 
     async fn move_aliases(

@@ -50,7 +50,7 @@ impl Peers {
         self.check_received(version, vec![event]).await.pop()
     }
 
-    /// Checks 2 and 3 for many events. What does not pass is dropped.
+    /// Checks 2 and 3 for many events. What does not pass is dropped. Of what is stored already, the better copy goes on.
     pub(super) async fn check_received(&self, version: RoomVersion, mut received: Vec<Received>) -> Vec<Checked> {
         received.retain(|event| !self.is_elsewhere(event.event()));
         let mut wanted: BTreeSet<KeyRequest> = BTreeSet::new();
@@ -70,7 +70,7 @@ impl Peers {
             }
         };
         if received.len() <= 8 {
-            return received.into_iter().filter_map(check).collect();
+            return self.better_copies(received.into_iter().filter_map(check).collect()).await;
         }
         let check = std::sync::Arc::new(check);
         let mut chunks = Vec::new();
@@ -82,7 +82,8 @@ impl Peers {
                 self.world().blocking(move || chunk.into_iter().filter_map(|event| check(event)).collect::<Vec<_>>()),
             );
         }
-        futures::future::join_all(chunks).await.into_iter().flatten().collect()
+        let checked = futures::future::join_all(chunks).await.into_iter().flatten().collect();
+        self.better_copies(checked).await
     }
 }
 

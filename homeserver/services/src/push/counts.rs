@@ -5,9 +5,11 @@
 
 use super::Push;
 use crate::error::Result;
+use crate::names::MAIN_THREAD;
 use crate::rooms::announced::Announced;
 use crate::rooms::head::Head;
 use crate::rooms::memberships::{self, UserRoom};
+use crate::rooms::relations::thread_of;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader, user_topic};
 use crate::sync::{Unread, UnreadCounts};
@@ -22,8 +24,6 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use storage::{Position, Snapshot};
 
-/// The thread of everything that is in no other.
-const MAIN_THREAD: &str = "main";
 /// Most events looked at for one count; what lies further back is not counted.
 const MAX_EVENTS: usize = 2_000;
 
@@ -279,7 +279,7 @@ impl Push {
             let place = (row.position, row.ordinal);
             let facts = reader.required_facts(row.event)?;
             let stored = &facts.event;
-            let thread = thread_of(stored);
+            let thread = thread_of(reader, stored)?;
             let sender = stored.sender();
             if let Some(target) = stored.redaction_target() {
                 let target = EventKey::of(&target);
@@ -391,13 +391,4 @@ fn power_levels(
     let creators = state_res::auth::creators(create).filter_map(|user| user.try_into().ok());
     let rules = ruma_common::room_version_rules::RoomPowerLevelsRules::new(&rules.authorization, creators);
     Ok(Some(PushConditionPowerLevelsCtx::new(users, default, notifications, rules)))
-}
-
-pub(super) fn thread_of(event: &crate::rooms::record::StoredEvent) -> Option<String> {
-    if !event.content_json().contains("m.thread") {
-        return None;
-    }
-    let content = event.content();
-    let relates = content.get("m.relates_to")?;
-    (relates.get("rel_type")?.as_str()? == "m.thread").then(|| relates.get("event_id")?.as_str().map(str::to_owned))?
 }

@@ -9,6 +9,7 @@ use crate::rooms::client_event::{ClientView, EventForm};
 use crate::rooms::memberships::UserRoom;
 use crate::rooms::reader::room_key;
 use crate::rooms::record::{StoredEvent, write_json_string};
+use crate::rooms::relations::thread_of;
 use crate::rooms::visibility::Viewer;
 use crate::rooms::{Membership, RoomReader};
 use crate::{Services, limits, tables};
@@ -112,7 +113,7 @@ impl Services {
             }
             found += 1;
             let actions = serde_json::to_string(rule.actions()).map_err(Error::internal)?;
-            let read = room.read.covers(place, super::counts::thread_of(&event));
+            let read = room.read.covers(place, thread_of(room.reader, &event)?);
             let _ = write!(json, "{{\"actions\":{actions},\"read\":{read},\"ts\":{}", event.origin_server_ts());
             json.extend_from_slice(b",\"room_id\":");
             write_json_string(&mut json, &room.row.room_id);

@@ -40,6 +40,8 @@ impl Rules {
 const KIND: &str = account_data::PUSH_RULES;
 /// How often a change is tried again after another came first.
 const MAX_TRIES: usize = 8;
+/// Bytes of a pattern. What evaluates them makes each a program, which it refuses to do without bounds.
+const MAX_PATTERN_BYTES: usize = 512;
 /// Most rules of a user.
 const MAX_RULES: usize = 1_000;
 
@@ -67,6 +69,31 @@ fn kind_of(kind: &str) -> Result<RuleKind> {
             "There is no kind of push rule {kind:?}; there are override, underride, sender, room and content."
         ))),
     }
+}
+
+/// Adds a rule, or replaces the one of its kind and name, which stays switched on or off as it was. With `before` it becomes the next-most
+/// important to that rule, with `after` the next-less important; with neither a replaced rule stays where it is, and a new one comes first.
+///
+/// # Errors
+/// 400 `M_INVALID_PARAM` or 404 `M_NOT_FOUND`; `rules` may have been changed then.
+fn place(rules: &mut Ruleset, rule: NewPushRule, before: Option<&str>, after: Option<&str>) -> Result<()> {
+    let (kind, id) = (rule.kind(), rule.rule_id().to_owned());
+    if [before, after].contains(&Some(&id)) {
+        return Err(Error::invalid_param(format!("The rule {id:?} cannot be placed before or after itself.")));
+    }
+    let enabled = rules.get(kind.clone(), &id).filter(|_| before.or(after).is_some()).map(|rule| rule.enabled());
+    if enabled.is_some() {
+        // The library reckons the place as if the rule were not there yet. Default rules it removes no more than it inserts them.
+        let _ = rules.remove(kind.clone(), &id);
+    }
+    rules.insert(rule, after, before).map_err(|error| match error {
+        InsertPushRuleError::UnknownRuleId => Error::not_found("There is no rule as `before` or `after` names it."),
+        other => Error::invalid_param(format!("The rule cannot be added: {other}.")),
+    })?;
+    if let Some(enabled) = enabled {
+        rules.set_enabled(kind, &id, enabled).map_err(Error::internal)?;
+    }
+    Ok(())
 }
 
 fn parse<T: serde::de::DeserializeOwned>(values: &[Value], what: &str) -> Result<Vec<T>> {
@@ -139,6 +166,15 @@ impl Push {
         after: Option<&str>,
     ) -> Result<()> {
         let actions: Vec<Action> = parse(&change.actions, "actions")?;
+        let patterns = change.conditions.iter().filter_map(|condition| condition.get("pattern")?.as_str());
+        for pattern in patterns.chain(change.pattern.as_deref()) {
+            if pattern.len() > MAX_PATTERN_BYTES {
+                return Err(Error::invalid_param(format!(
+                    "A pattern of {} bytes is too long; it may have {MAX_PATTERN_BYTES}.",
+                    pattern.len()
+                )));
+            }
+        }
         let id = rule_id.to_owned();
         let rule = match kind_of(kind)? {
             RuleKind::Override | RuleKind::Underride => {
@@ -169,15 +205,11 @@ impl Push {
             _ => return Err(unknown_rule(kind, rule_id)),
         };
         self.change(user_id, |rules| {
-            if rules.iter().count() >= MAX_RULES {
+            let is_new = rules.get(rule.kind(), rule.rule_id()).is_none();
+            if is_new && rules.iter().count() >= MAX_RULES {
                 return Err(Error::forbidden(format!("You have {MAX_RULES} push rules, which is the most.")));
             }
-            rules.insert(rule.clone(), after, before).map_err(|error| match error {
-                InsertPushRuleError::UnknownRuleId => {
-                    Error::not_found("There is no rule as `before` or `after` names it.")
-                }
-                other => Error::invalid_param(format!("The rule cannot be added: {other}.")),
-            })
+            place(rules, rule.clone(), before, after)
         })
         .await
     }

@@ -3,6 +3,7 @@
 use super::{RoomWriter, Rooms};
 use crate::commit::commit_freely;
 use crate::error::{Error, Result};
+use crate::names;
 use crate::tables;
 use serde::Serialize;
 use serde_json::Value;
@@ -104,7 +105,7 @@ impl Rooms {
         commit_freely(&self.deps().store, batch).await.map(drop)
     }
 
-    /// What a room shows of itself; `None` for an unknown one.
+    /// What a room shows of itself, for the directory, hierarchies and summaries; `None` for an unknown one.
     pub fn summary(&self, room_id: &str) -> Result<Option<PublicRoom>> {
         let reader = self.reader(RoomKey::of(room_id));
         let Some(head) = reader.head()? else { return Ok(None) };
@@ -115,10 +116,11 @@ impl Rooms {
         let num_joined_members = reader.member_counts(head.root)?.joined;
         Ok(Some(PublicRoom {
             room_id: room_id.to_owned(),
-            canonical_alias: text("m.room.canonical_alias", "alias")?,
+            // Whoever writes state may have written anything there; what is none is not passed on as one.
+            canonical_alias: text("m.room.canonical_alias", "alias")?.filter(|alias| names::is_room_alias(alias)),
             name: text("m.room.name", "name")?,
             topic: text("m.room.topic", "topic")?,
-            avatar_url: text("m.room.avatar", "url")?,
+            avatar_url: text("m.room.avatar", "url")?.filter(|url| names::is_mxc_uri(url)),
             num_joined_members,
             world_readable: text("m.room.history_visibility", "history_visibility")?.as_deref()
                 == Some("world_readable"),

@@ -6,6 +6,7 @@ use super::relations;
 pub use crate::accounts::filters::RoomEventFilter as EventFilter;
 use crate::accounts::filters::RoomFilter;
 use crate::error::Result;
+use state_res::ids::RoomKey;
 
 /// Most relations to one event that a filter looks at.
 const MAX_RELATIONS: usize = 1_000;
@@ -20,7 +21,7 @@ impl RoomFilter {
 }
 
 impl EventFilter {
-    /// Whether an event of the room of `reader` passes.
+    /// Whether an event of the room of `reader`, which is one that is wanted, passes.
     ///
     /// # Errors
     /// A failing store.
@@ -63,10 +64,19 @@ impl EventFilter {
         Ok(false)
     }
 
-    /// Whether events of a room are wanted at all.
+    /// Whether anything of a room is wanted at all.
     #[must_use]
     pub fn wants_room(&self, room_id: &str) -> bool {
-        !self.not_rooms.iter().any(|one| one == room_id)
-            && self.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|one| one == room_id))
+        self.wants(|one| one == room_id)
+    }
+
+    /// The same, of a room whose id is not at hand.
+    pub(super) fn wants_room_of(&self, room: RoomKey) -> bool {
+        self.wants(|one| RoomKey::of(one) == room)
+    }
+
+    fn wants(&self, is_room: impl Fn(&str) -> bool) -> bool {
+        !self.not_rooms.iter().any(|one| is_room(one))
+            && self.rooms.as_ref().is_none_or(|rooms| rooms.iter().any(|one| is_room(one)))
     }
 }

@@ -7,7 +7,7 @@ use state_res::tree::Root;
 pub const MAX_PREV_EVENTS: usize = 20;
 
 /// Version of the layout below.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// A forward extremity: an event that no accepted event refers to yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Extremity {
     pub depth: i64,
     /// The state after it.
     pub after: Root,
+    /// Whether that is as another server told it (see [`Standing::is_told`](super::standing::Standing::is_told)).
+    pub is_told: bool,
 }
 
 /// A row of table `HEAD`. Contains no position, so that it can be named by a precondition before it is committed.
@@ -54,6 +56,7 @@ impl Head {
             // An event id is at most 255 bytes (checked when the event was parsed).
             out.push(extremity.event_id.len() as u8);
             out.extend_from_slice(extremity.event_id.as_bytes());
+            out.push(u8::from(extremity.is_told));
         }
         out
     }
@@ -76,8 +79,9 @@ impl Head {
             let after = Root::from_bytes(rest.get(8..24)?.try_into().ok()?);
             let length = usize::from(*rest.get(24)?);
             let event_id = std::str::from_utf8(rest.get(25..25 + length)?).ok()?.to_owned();
-            head.extremities.push(Extremity { event_id, depth, after });
-            rest = &rest[25 + length..];
+            let is_told = *rest.get(25 + length)? != 0;
+            head.extremities.push(Extremity { event_id, depth, after, is_told });
+            rest = &rest[26 + length..];
         }
         Some(head)
     }

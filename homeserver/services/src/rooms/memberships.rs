@@ -3,6 +3,7 @@
 use super::reader::{Membership, RoomReader, room_key};
 use super::writer::put_with_position;
 use crate::error::{Error, Result};
+use crate::names;
 use crate::tables;
 use serde_json::Value;
 use state_res::ids::{EventKey, RoomKey, UserKey};
@@ -51,9 +52,36 @@ pub struct UserRoom {
     pub stripped: Option<String>,
     /// The version of a room of which we hold no state, where it is known.
     pub room_version: Option<RoomVersion>,
+    /// The server that took the user's knock on such a room.
+    pub via: Option<String>,
+}
+
+/// What is known of a room whose state we do not hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Outside<'a> {
+    /// JSON array of stripped state that contains the member event itself, as its last element and with its `event_id`.
+    pub stripped: &'a str,
+    /// The room's version.
+    pub version: Option<RoomVersion>,
+    /// The server that took the user's knock.
+    pub via: Option<&'a str>,
 }
 
 impl UserRoom {
+    /// Servers that are probably in a room of which we hold no state, likely ones first: the one that took the user's knock, that of whoever
+    /// invited them, and those of whoever set the state that they are shown.
+    #[must_use]
+    pub fn likely_servers(&self, user_id: &str) -> Vec<String> {
+        let mut servers: Vec<String> = self.via.iter().cloned().collect();
+        let shown: Vec<Value> =
+            self.stripped.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let of_sender =
+            |event: &Value| event.get("sender").and_then(Value::as_str).and_then(names::server_of).map(str::to_owned);
+        servers.extend(self.stripped_member(user_id).as_ref().and_then(of_sender));
+        servers.extend(shown.iter().filter_map(of_sender));
+        servers
+    }
+
     /// The user's own member event in [`Self::stripped`], with its `event_id`.
     #[must_use]
     pub fn stripped_member(&self, user_id: &str) -> Option<Value> {
@@ -82,27 +110,18 @@ impl UserRoom {
 
 /// Writes the row of a room whose state we hold.
 pub fn write(batch: &mut Batch, change: &Change<'_>) {
-    write_row(batch, change, "", None);
+    write_remote(batch, change, &Outside::default());
 }
 
-/// Writes the row of an invite or knock to a room whose state we do not hold; `stripped` is a JSON array of stripped state
-/// that contains the member event itself, as its last element and with its `event_id`.
-pub fn write_remote(batch: &mut Batch, change: &Change<'_>, stripped: &str, version: Option<RoomVersion>) {
-    write_row(batch, change, stripped, version);
-}
-
-fn write_row(batch: &mut Batch, change: &Change<'_>, stripped: &str, version: Option<RoomVersion>) {
+/// Writes the row of an invite or knock to a room whose state we do not hold.
+pub fn write_remote(batch: &mut Batch, change: &Change<'_>, outside: &Outside<'_>) {
     let mut value = vec![change.membership as u8, change.previous.map_or(0, |previous| previous as u8)];
     value.extend_from_slice(&[0; 8]);
     value.extend_from_slice(&change.ordinal.to_be_bytes());
     value.extend_from_slice(change.event.map_or([0; 16], |event| *event.as_bytes()).as_slice());
-    value.extend_from_slice(
-        &key::Writer::new()
-            .str(change.room_id)
-            .str(stripped)
-            .str(version.map_or("", |version| version.as_str()))
-            .finish(),
-    );
+    let texts = key::Writer::new().str(change.room_id).str(outside.stripped);
+    let texts = texts.str(outside.version.map_or("", |version| version.as_str()));
+    value.extend_from_slice(&texts.str(outside.via.unwrap_or_default()).finish());
     let key = key::Writer::new().id16(change.user.as_bytes()).id16(change.room.as_bytes());
     put_with_position(batch, tables::MEMBERSHIPS, key, value, Some(2));
     // "Rooms which have been forgotten will never appear [...] until the user re-joins, is re-invited, or knocks".
@@ -118,6 +137,8 @@ fn decode(room: RoomKey, bytes: &[u8]) -> Option<UserRoom> {
     let room_id = rest.str().ok()?.to_string();
     let stripped = rest.str().ok()?.to_string();
     let room_version = rest.str().ok().and_then(|version| version.parse().ok());
+    // Rows of earlier versions end before it.
+    let via = rest.str().ok().map(|via| via.to_string()).filter(|via| !via.is_empty());
     Some(UserRoom {
         room,
         room_id,
@@ -128,6 +149,7 @@ fn decode(room: RoomKey, bytes: &[u8]) -> Option<UserRoom> {
         event: (event != [0; 16]).then(|| EventKey::from_bytes(event)),
         stripped: (!stripped.is_empty()).then_some(stripped),
         room_version,
+        via,
     })
 }
 

@@ -388,27 +388,28 @@ impl Rooms {
             };
             let mut held = waits.then_some(queue);
             let handle = Arc::clone(&handle);
-            // A task of its own, so that a client that goes away does not leave what follows the commit undone.
-            let outcome = self
-                .deps
-                .world
-                .spawn("room commit", async move {
-                    let outcome = match first {
-                        std::task::Poll::Ready(outcome) => outcome,
-                        std::task::Poll::Pending => commit.await,
-                    };
-                    rest.finish(&outcome);
-                    if outcome.position().is_none() {
-                        match held.as_mut() {
-                            Some(queue) => **queue = None,
-                            None => *handle.head.lock().await = None,
-                        }
+            let committing = async move {
+                let outcome = match first {
+                    std::task::Poll::Ready(outcome) => outcome,
+                    std::task::Poll::Pending => commit.await,
+                };
+                rest.finish(&outcome);
+                if outcome.position().is_none() {
+                    match held.as_mut() {
+                        Some(queue) => **queue = None,
+                        None => *handle.head.lock().await = None,
                     }
-                    outcome
-                })
-                .join()
-                .await
-                .map_err(Error::internal)?;
+                }
+                outcome
+            };
+            // What follows the commit is not left undone when a client goes away; and who holds up others does not depend on who waits for it
+            // being looked after.
+            let world = &self.deps.world;
+            let outcome = if waits {
+                world.spawn("room commit", committing).join().await.map_err(Error::internal)?
+            } else {
+                world.see_through("room commit", committing).await
+            };
             match outcome {
                 Outcome::Committed(position) => return Ok((result, position)),
                 Outcome::Conflict(_) => {}

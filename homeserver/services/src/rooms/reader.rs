@@ -473,6 +473,10 @@ impl Events for RoomReader {
         auth_graph::links(self, key)
     }
 
+    fn links_said(&self, event: &Pdu) -> Option<Links> {
+        Some(Links::of(event))
+    }
+
     fn citing(&self, key: EventKey, after: Option<EventKey>, limit: usize) -> Result<Option<Vec<Citing>>> {
         auth_graph::citing(self, key, after, limit).map(Some)
     }

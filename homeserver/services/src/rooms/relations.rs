@@ -32,6 +32,32 @@ pub struct Relation {
 
 /// `rel_type` of the events of a thread.
 pub const THREAD: &str = "m.thread";
+/// Relations followed upwards to find an event's thread (client-server API, "Threaded read receipts": servers may bound this).
+const MAX_RELATION_HOPS: usize = 3;
+
+/// The root of the thread that an event is in, by itself or by what it relates to; `None` for the main timeline.
+pub(crate) fn thread_of(reader: &RoomReader, event: &StoredEvent) -> Result<Option<String>> {
+    let mut event = event.clone();
+    for _ in 0..=MAX_RELATION_HOPS {
+        // Most events relate to none, and are not parsed for it.
+        if !event.content_json().contains("m.relates_to") {
+            return Ok(None);
+        }
+        let content = event.content();
+        let Some(relation) = content.get("m.relates_to") else { return Ok(None) };
+        let (Some(kind), Some(parent)) = (relation["rel_type"].as_str(), relation["event_id"].as_str()) else {
+            return Ok(None);
+        };
+        if kind == THREAD {
+            return Ok(Some(parent.to_owned()));
+        }
+        match reader.stored(EventKey::of(parent))? {
+            Some(parent) if parent.room() == reader.room() => event = parent,
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
+}
 
 /// Relations to `parent`, oldest first.
 pub fn of<'a>(reader: &'a RoomReader, parent: EventKey) -> impl Iterator<Item = Result<Relation>> + 'a {
@@ -105,6 +131,22 @@ pub(super) fn check_new(
     Ok(())
 }
 
+/// Whether `edit`, which relates to `original` by `m.replace`, replaces it ("Validity of replacement events"; both are of one room).
+fn is_valid_edit(original: &StoredEvent, edit: &StoredEvent) -> bool {
+    let is_edit = |content: &Map<String, Value>| {
+        content
+            .get("m.relates_to")
+            .is_some_and(|relates| relates.get("rel_type").is_some_and(|kind| kind == "m.replace"))
+    };
+    edit.sender() == original.sender()
+        && edit.event_type() == original.event_type()
+        && !edit.is_state()
+        && !original.is_state()
+        && !is_edit(&original.content())
+        // That of an encrypted event is in the payload, which only clients read.
+        && (edit.event_type() == "m.room.encrypted" || edit.content().get("m.new_content").is_some_and(Value::is_object))
+}
+
 /// Appends `,"m.relations":{…}` where an event has relations that are bundled: its latest edit, what refers to it and, with `threads`, its
 /// thread.
 pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &StoredEvent, threads: bool) -> Result<()> {
@@ -130,15 +172,10 @@ pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &Sto
             continue;
         }
         if relation.rel_type == "m.replace" {
-            // Valid replacements: same sender, same type, neither of them state ("Validity of replacement events").
-            let valid = child.sender() == event.sender()
-                && child.event_type() == event.event_type()
-                && !child.is_state()
-                && !event.is_state();
             let newer = edit.as_ref().is_none_or(|known| {
                 (known.origin_server_ts(), known.event_id()) < (child.origin_server_ts(), child.event_id())
             });
-            if valid && newer {
+            if newer && is_valid_edit(event, &child) {
                 edit = Some(child);
             }
         } else if relation.rel_type == "m.reference" {

@@ -35,7 +35,8 @@ impl Rooms {
     /// repeats the transaction id.
     ///
     /// # Errors
-    /// 403 `M_FORBIDDEN` where the sender may not send it (or is not in the room), 413 `M_TOO_LARGE`, 400 `M_BAD_JSON`, 429.
+    /// 403 `M_FORBIDDEN` where the sender may not send it (or is not in the room), 413 `M_TOO_LARGE` also for an event type
+    /// of more than [`names::MAX_NAME_BYTES`], 400 `M_BAD_JSON`, 400 `M_INVALID_PARAM` for a transaction id of more than that, 429.
     pub async fn send_message(
         &self,
         sender: &str,
@@ -44,6 +45,10 @@ impl Rooms {
         content: Map<String, Value>,
         transaction: &Transaction<'_>,
     ) -> Result<String> {
+        // As for a state event, but before the type becomes part of a key.
+        if event_type.len() > names::MAX_NAME_BYTES {
+            return Err(Error::too_large(format!("The event type may have {} bytes at most.", names::MAX_NAME_BYTES)));
+        }
         if event_type == "m.room.redaction" {
             let target = content.get("redacts").and_then(Value::as_str).unwrap_or_default().to_owned();
             return self.redact(sender, room_id, &target, content, transaction).await;
@@ -146,6 +151,7 @@ impl Rooms {
         transaction: &Transaction<'_>,
         mut work: impl FnMut(&mut RoomWriter<'_>) -> Result<String>,
     ) -> Result<String> {
+        names::check_name("transaction id", transaction.id)?;
         let row = transaction_key(sender, transaction);
         if let Some(event_id) = self.sent_before(&row)? {
             return Ok(event_id);
@@ -154,8 +160,12 @@ impl Rooms {
             return Err(not_in_room(room_id));
         }
         self.count_sending(sender)?;
+        let mut again = false;
         self.write(room_id, |writer| {
-            if let Some(known) = writer.reader.snapshot().get(tables::TRANSACTIONS, &row)? {
+            // The first time the batch's precondition says whether the same request was done meanwhile; if so, we are here again.
+            if std::mem::replace(&mut again, true)
+                && let Some(known) = writer.reader.snapshot().get(tables::TRANSACTIONS, &row)?
+            {
                 return Ok(String::from_utf8_lossy(&known).into_owned());
             }
             let event_id = work(writer)?;
@@ -203,12 +213,15 @@ impl Rooms {
     /// Aliases named by `m.room.canonical_alias` must lead to the room, where they are ours to say.
     fn check_canonical_alias(&self, room_id: &str, content: &Map<String, Value>) -> Result<()> {
         let bad = |text: String| Error::new(400, "M_BAD_ALIAS", text);
-        let alternatives = content.get("alt_aliases").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        for value in content.get("alias").into_iter().filter(|value| !value.is_null()).chain(alternatives) {
+        let alternatives: &[Value] = match content.get("alt_aliases") {
+            None | Some(Value::Null) => &[],
+            Some(Value::Array(aliases)) => aliases,
+            Some(_) => return Err(Error::invalid_param("`alt_aliases` must be an array of room aliases.")),
+        };
+        // An empty one unsets it.
+        let alias = content.get("alias").filter(|alias| !alias.is_null() && alias.as_str() != Some(""));
+        for value in alias.into_iter().chain(alternatives) {
             let alias = value.as_str().unwrap_or_default();
-            if alias.is_empty() && content.get("alias") == Some(value) {
-                continue;
-            }
             if !names::is_room_alias(alias) {
                 return Err(Error::invalid_param(format!(
                     "{value} is no room alias; it should look like \"#name:server\"."

@@ -18,6 +18,9 @@ const ANNOUNCED: u8 = 16;
 /// An outlier that had a place until what lay around it was purged; it goes when nothing needs it any more.
 const LEFTOVER: u8 = 32;
 
+/// What state was before the event, another server has told us, of this one or of all that it follows.
+const TOLD: u8 = 64;
+
 /// A row of table `STANDING`: `flags`; if the event was announced, `position (8, filled in), ordinal (2)`; `depth (LEB128 of its
 /// zigzag form)`; if the event has a place, `root before (16)` and, if it changed the state, `root after (16)`; for an event of
 /// older history, its `history key`.
@@ -99,6 +102,19 @@ impl Standing {
         Self { flags, before, after, depth, position: 0, ordinal, history }
     }
 
+    /// The same, with the state before the event being as another server told it, or not.
+    #[must_use]
+    pub fn told(mut self, is_told: bool) -> Self {
+        self.flags = if is_told { self.flags | TOLD } else { self.flags & !TOLD };
+        self
+    }
+
+    /// Whether the state before the event is as another server told it, and not what we made of the events before it.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.flags & TOLD != 0
+    }
+
     /// The standing of an accepted event as it is once the store has announced it at this position.
     #[must_use]
     pub fn announced_at(self, position: Position) -> Self {
@@ -178,7 +194,7 @@ impl Standing {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (&first, mut rest) = bytes.split_first()?;
-        let flags = first & (OUTLIER | SOFT_FAILED | REJECTED | LEFTOVER);
+        let flags = first & (OUTLIER | SOFT_FAILED | REJECTED | LEFTOVER | TOLD);
         let (mut position, mut ordinal) = (0, 0);
         if first & ANNOUNCED != 0 {
             let (announced, after) = rest.split_first_chunk::<10>()?;
@@ -233,6 +249,7 @@ mod tests {
         #[test]
         fn rows_are_read_as_they_were_written(
             fate in 0..3_usize, before in root(), after in root(), changes in any::<bool>(), depth in any::<i64>(),
+            told in any::<bool>(),
             place in prop_oneof![
                 (1..u64::MAX, any::<u16>()).prop_map(Ok),
                 proptest::collection::vec(any::<u8>(), 11..40).prop_map(Err),
@@ -244,7 +261,7 @@ mod tests {
                 Ok((_, ordinal)) => (*ordinal, None),
                 Err(key) => (0, Some(HistoryKey::from_bytes(key))),
             };
-            let mut standing = Standing::placed(fate, before, after, depth, ordinal, old);
+            let mut standing = Standing::placed(fate, before, after, depth, ordinal, old).told(told);
             let mut bytes = standing.encode();
             if let Ok((position, ordinal)) = place {
                 bytes[POSITION_OFFSET..POSITION_OFFSET + 8].copy_from_slice(&position.to_be_bytes());

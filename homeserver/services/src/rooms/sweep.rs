@@ -49,7 +49,7 @@ use super::{RoomDeps, Rooms};
 use crate::error::{Error, Result};
 use crate::tables;
 use epoch::{Phase, Row};
-use purge::Cut;
+use purge::{Cut, Found};
 use state_res::ids::RoomKey;
 use state_res::tree::NodeHash;
 use std::collections::btree_map::Entry;
@@ -96,6 +96,10 @@ pub struct Swept {
     pub events: u64,
     /// Events before the cut that stay for others' sake: because a state names them, or as auth events.
     pub outliers: u64,
+    /// Older events that a purge leaves where they are, because nothing follows them.
+    pub unfollowed: u64,
+    /// Where a purge found none to begin with: events that are older by their own word, behind newer ones.
+    pub misplaced: u64,
 }
 
 impl Rooms {
@@ -116,8 +120,9 @@ impl Rooms {
         self.sweep_room(RoomKey::of(room_id), step, None).await
     }
 
-    /// Deletes a room's events that were sent before `before` (milliseconds), and gives the states back that only they had. The room's
-    /// newest events stay, however old, and so does what a current state or an event that stays needs of the older ones. Where
+    /// Deletes a room's events that are older than `before` (milliseconds), and gives the states back that only they had. An event is as old
+    /// as our clock said when it was announced here, to the hour, or as its timestamp says where that is not known. Events that no other
+    /// follows stay, however old, and so does what a current state or an event that stays needs of the older ones. Where
     /// clients page back to the cut, other servers in the room are asked, as for all history that is missing here.
     ///
     /// # Errors
@@ -132,11 +137,12 @@ impl Rooms {
     /// As [`Self::purge_history`].
     pub async fn purge_in_steps(&self, room_id: &str, before: i64, step: usize) -> Result<Swept> {
         let room = RoomKey::of(room_id);
-        let server_name = self.deps.server_name.clone();
         self.known(room_id)?;
-        let work = move |snapshot: &storage::Snapshot| purge::find_cut(snapshot, room, before, &server_name);
-        let cut = self.deps.store.read(work).await?;
-        self.sweep_room(room, step, cut).await
+        let now = self.deps.world.now().millis() as i64;
+        let work = move |snapshot: &storage::Snapshot| purge::find_cut(snapshot, room, before, now);
+        let Found { cut, unfollowed, misplaced } = self.deps.store.read(work).await?;
+        let swept = self.sweep_room(room, step, cut).await?;
+        Ok(Swept { unfollowed, misplaced, ..swept })
     }
 
     /// How far what [`Self::sweep`], [`Self::purge_history`] or a removal does in a room has come; `None` where nothing is under way.
@@ -279,7 +285,7 @@ impl Sweeper<'_> {
         }
         let deleted = self.delete(marked.unreached).await?;
         self.enter(Phase::Idle).await?;
-        Ok(Swept { kept: marked.kept, deleted, events, outliers })
+        Ok(Swept { kept: marked.kept, deleted, events, outliers, ..Swept::default() })
     }
 
     /// Goes on to a phase, with a new epoch.

@@ -123,7 +123,7 @@ pub fn page(reader: &RoomReader, viewer: &Viewer<'_>, wanted: &Wanted<'_>) -> Re
         ),
     };
     let empty = !end.is_empty() && start >= end;
-    if empty {
+    if empty || !filter.wants_room_of(reader.room()) {
         return Ok(Page { events: Vec::new(), end: None, gap: None });
     }
     if direction == Direction::Backward

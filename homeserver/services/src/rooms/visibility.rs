@@ -301,6 +301,14 @@ impl RoomReader {
     }
 }
 
+/// Whether the user with the member event `event`, which is no join, was joined at some time before it.
+///
+/// # Errors
+/// A failing store, or damage.
+pub fn was_joined_before(reader: &RoomReader, event: EventKey) -> Result<bool> {
+    Ok(last_joined(reader, event)?.is_some())
+}
+
 /// Where the user whose latest member event is `event` last stopped being joined.
 fn last_joined(reader: &RoomReader, mut event: EventKey) -> Result<Option<End>> {
     for _ in 0..MAX_CHANGES {

@@ -57,6 +57,8 @@ pub struct RoomWriter<'a> {
     users: Vec<UserKey>,
     /// Events of ours that the room's policy server has signed.
     signed: &'a [Unsigned],
+    /// Events before which the state is as another server told it.
+    told: BTreeSet<EventKey>,
     /// Events made here, whose standing lacks nothing but the position.
     made: Vec<Made>,
     /// The first event of ours about which it has yet to be asked: with one, nothing of this writer is to be committed.
@@ -106,6 +108,7 @@ impl<'a> RoomWriter<'a> {
             related: Vec::new(),
             users: Vec::new(),
             signed,
+            told: BTreeSet::new(),
             made: Vec::new(),
             unsigned: None,
         }
@@ -120,7 +123,7 @@ impl<'a> RoomWriter<'a> {
     /// Whether nothing has been added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.batch.is_empty()
+        self.batch.is_empty() && self.events.is_empty()
     }
 
     /// The batch, for rows that belong to the same unit of work (a transaction id, an alias).
@@ -145,6 +148,7 @@ impl<'a> RoomWriter<'a> {
     /// Forgets what was added to the batch, so that nothing is committed.
     pub fn abandon(&mut self) {
         self.batch = Batch::with_random_id(&self.deps.world);
+        self.events.clear();
     }
 
     /// Resolves states to one, keeping the nodes it makes.
@@ -183,6 +187,30 @@ impl<'a> RoomWriter<'a> {
         self.reader.new_events.insert(pdu.key(), pdu.clone());
         self.reader.new_rejected.insert(pdu.key(), rejected);
         auth_graph::index(&mut self.batch, &mut self.reader, pdu)
+    }
+
+    /// Notes that the state before an event, which is about to be placed, is as another server tells it.
+    pub fn take_on_trust(&mut self, event: EventKey) {
+        self.told.insert(event);
+    }
+
+    /// Whether the state before an event is as another server told it: of this one, or of all that it follows. Where it follows also what we
+    /// know the state of ourselves, the two were resolved, and that is our own doing.
+    pub fn is_told(&self, event: EventKey, prev_events: &[String]) -> Result<bool> {
+        if self.told.contains(&event) {
+            return Ok(true);
+        }
+        for prev in prev_events {
+            let extremity = self.head.extremities.iter().find(|one| one.event_id == *prev);
+            let is_told = match extremity {
+                Some(extremity) => extremity.is_told,
+                None => self.reader.standing(EventKey::of(prev))?.is_some_and(|standing| standing.is_told()),
+            };
+            if !is_told {
+                return Ok(false);
+            }
+        }
+        Ok(!prev_events.is_empty())
     }
 
     /// Adds an event to the room's graph: `before` is the state before it. The caller has authorised it; `fate` says how that
@@ -234,17 +262,18 @@ impl<'a> RoomWriter<'a> {
             self.tell_target(&pdu, before)?;
         }
         let after = if fate == Fate::Rejected { before } else { self.state_after(&pdu, before)? };
+        let is_told = self.is_told(pdu.key(), pdu.prev_events())?;
         if fate == Fate::Accepted {
             self.head.extremities.retain(|one| !pdu.prev_events().contains(&one.event_id));
             if leads {
                 let event_id = pdu.event_id().to_owned();
-                self.head.extremities.push(Extremity { event_id, depth: pdu.depth(), after });
+                self.head.extremities.push(Extremity { event_id, depth: pdu.depth(), after, is_told });
             }
             let roots: Vec<Root> = self.head.extremities.iter().map(|one| one.after).collect();
             self.head.root = self.resolve(&roots)?;
         }
         self.roots.extend([before, after]);
-        let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None);
+        let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None).told(is_told);
         self.write_event(&pdu, &standing)?;
         self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours, old: false });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
@@ -276,10 +305,28 @@ impl<'a> RoomWriter<'a> {
             self.batch.put(tables::HISTORY, &row, pdu.key().as_bytes());
             self.write_relation(&pdu, Some(&history));
         }
-        let standing = Standing::placed(fate, before, after, pdu.depth(), 0, Some(history));
+        let standing = Standing::placed(fate, before, after, pdu.depth(), 0, Some(history))
+            .told(self.is_told(pdu.key(), pdu.prev_events())?);
         let row = room_key(self.reader.room, pdu.key().as_bytes());
         self.batch.put(tables::STANDING, &row, &standing.encode());
         self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours: false, old: true });
+        self.ordinal = self.ordinal.saturating_add(1);
+        Ok(())
+    }
+
+    /// Puts an event's bytes in the place of those of another copy of it, which lack its content. Its standing stays; what follows from its
+    /// content (what it relates to, what it redacts) is made up for, and wakes nobody.
+    pub fn replace_bytes(&mut self, pdu: &Pdu) -> Result<()> {
+        let Some(standing) = self.reader.standing(pdu.key())? else { return Ok(()) };
+        self.know(pdu, standing.is_rejected())?;
+        // What is remembered of it has no content.
+        self.related.push(pdu.key());
+        self.waits = true;
+        let fate = standing.fate().unwrap_or(Fate::SoftFailed);
+        if fate == Fate::Accepted {
+            self.write_relation(pdu, standing.history.as_ref());
+        }
+        self.events.push(Placed { pdu: pdu.clone(), fate, ordinal: self.ordinal, ours: false, old: true });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
     }

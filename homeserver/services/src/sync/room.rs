@@ -68,7 +68,10 @@ impl RoomSync<'_> {
         let boundary = Boundary::after_position(self.until);
         let mut timeline =
             Timeline { events: Vec::new(), limited: false, prev_batch: boundary, start: Root::EMPTY, kept: None };
-        let wanted = |event: &StoredEvent| self.filter.timeline.matches(self.reader, event);
+        let wanted = |event: &StoredEvent| {
+            Ok(self.filter.timeline.wants_room(&self.row.room_id)
+                && self.filter.timeline.matches(self.reader, event)?)
+        };
         self.add_own_end(&mut timeline, &wanted, 1)?;
         self.write_timeline(out, &self.view(viewer), &timeline)?;
         out.extend_from_slice(self.state_name());
@@ -182,18 +185,64 @@ impl RoomSync<'_> {
     /// State events to send: what changed between `from` (or everything, without one) and the start of the timeline (or its end, with
     /// `state_after`).
     fn state(&self, timeline: &Timeline, from: Option<Root>, now: Root) -> Result<Vec<Arc<Facts>>> {
-        let to = if self.state_after { now } else { timeline.start };
-        let lazy = self.filter.state.lazy_load_members;
-        if from == Some(to) && to == now {
-            return if lazy { self.speakers(timeline, to) } else { Ok(Vec::new()) };
+        if !self.filter.state.wants_room(&self.row.room_id) {
+            return Ok(Vec::new());
         }
-        if from.is_none()
+        let to = if self.state_after { now } else { timeline.start };
+        let candidates = if from == Some(to) && to == now {
+            if self.filter.state.lazy_load_members { self.speakers(timeline, to)? } else { Vec::new() }
+        } else if from.is_none()
             && (self.state_after || timeline.start == now)
             && let Some(kept) = &timeline.kept
             && let Some(all) = kept.state(self.reader, to)?
         {
-            return self.state_kept(timeline, kept, all, now);
+            self.kept(timeline, all, now)?
+        } else {
+            self.changed(timeline, from, to, now)?
+        };
+        let mut state = Vec::with_capacity(candidates.len());
+        for facts in candidates {
+            // State before the timeline leaves out what the timeline shows.
+            let is_shown = !self.state_after && timeline.shows(&facts);
+            if !is_shown && self.filter.state.matches(self.reader, &facts.event)? {
+                state.push(facts);
+            }
         }
+        state.sort_by_key(|facts| facts.order_in_state());
+        Ok(state)
+    }
+
+    /// Where nothing changed: the members who speak in the timeline, as they are in the state `root`.
+    fn speakers(&self, timeline: &Timeline, root: Root) -> Result<Vec<Arc<Facts>>> {
+        let mut members: Vec<Arc<Facts>> = Vec::new();
+        for facts in &timeline.events {
+            let member = if facts.standing.before == root {
+                facts.sender_member(self.reader)?
+            } else {
+                self.reader.state_event_key(root, "m.room.member", &facts.event.sender())?
+            };
+            if let Some(member) = member.filter(|member| !members.iter().any(|known| known.event.key() == *member)) {
+                members.push(self.reader.required_facts(member)?);
+            }
+        }
+        Ok(members)
+    }
+
+    /// Where all of the state is kept in memory, with its keys, and the client knows none of it.
+    fn kept(&self, timeline: &Timeline, all: &[Entry], now: Root) -> Result<Vec<Arc<Facts>>> {
+        let members = self.members_to_begin_with(timeline, now)?;
+        let member_prefix = StateKeyId::type_prefix("m.room.member");
+        let is_wanted = |key: &StateKeyId, facts: &Facts| match &members {
+            Some(members) if key.as_bytes().starts_with(&member_prefix) => {
+                facts.event.state_key().is_some_and(|member| members.contains(&member))
+            }
+            _ => true,
+        };
+        Ok(all.iter().filter(|(key, facts)| is_wanted(key, facts)).map(|(_, facts)| Arc::clone(facts)).collect())
+    }
+
+    /// What a client that has seen the state `from`, or none, has to be told of the state `to`.
+    fn changed(&self, timeline: &Timeline, from: Option<Root>, to: Root, now: Root) -> Result<Vec<Arc<Facts>>> {
         let mut wanted: HashMap<StateKeyId, EventKey> = HashMap::new();
         self.changes(from, to, &mut wanted)?;
         if !self.state_after && timeline.start != now {
@@ -208,108 +257,34 @@ impl RoomSync<'_> {
             self.changes(Some(timeline.start), now, &mut later)?;
             wanted.extend(later.into_iter().filter(|(key, _)| !told.contains(key)));
         }
-        let mut senders: HashSet<String> = HashSet::new();
-        if lazy {
-            senders.extend(timeline.events.iter().map(|facts| facts.event.sender()));
-            if from.is_none() {
-                senders.insert(self.user_id.to_owned());
-            }
-            for sender in &senders {
-                let key = StateKeyId::of("m.room.member", sender);
-                if let Some(event) = tree::get(self.reader, to, key)? {
-                    wanted.insert(key, event);
-                }
-            }
-            if from.is_none() {
-                for hero in heroes(self, timeline.kept.as_deref(), now)? {
-                    let key = StateKeyId::of("m.room.member", &hero);
+        if from.is_some() {
+            if self.filter.state.lazy_load_members {
+                // Beside all changes: who follows the timeline alone would not see those that it leaves out.
+                for facts in &timeline.events {
+                    let key = StateKeyId::of("m.room.member", &facts.event.sender());
                     if let Some(event) = tree::get(self.reader, to, key)? {
                         wanted.insert(key, event);
-                        senders.insert(hero);
                     }
                 }
             }
+        } else if let Some(members) = self.members_to_begin_with(timeline, now)? {
+            // By their keys, so that the others need not be read.
+            let members: HashSet<_> = members.iter().map(|member| StateKeyId::of("m.room.member", member)).collect();
+            let member_prefix = StateKeyId::type_prefix("m.room.member");
+            wanted.retain(|key, _| !key.as_bytes().starts_with(&member_prefix) || members.contains(key));
         }
-        let member_prefix = StateKeyId::type_prefix("m.room.member");
-        let in_timeline: HashSet<EventKey> = timeline.events.iter().map(|facts| facts.event.key()).collect();
-        let mut state = Vec::with_capacity(wanted.len());
-        for (key, event) in wanted {
-            if !self.state_after && in_timeline.contains(&event) {
-                continue;
-            }
-            let facts = self.reader.required_facts(event)?;
-            let event = &facts.event;
-            // A change is always told: who follows the timeline alone would not see those that it leaves out.
-            if lazy && from.is_none() && key.as_bytes().starts_with(&member_prefix) {
-                let member = event.state_key().unwrap_or_default();
-                if !senders.contains(&member) {
-                    continue;
-                }
-            }
-            if !self.filter.state.matches(self.reader, event)? {
-                continue;
-            }
-            state.push(facts);
-        }
-        state.sort_by_key(|facts| facts.order_in_state());
-        Ok(state)
+        wanted.into_values().map(|event| self.reader.required_facts(event)).collect()
     }
 
-    /// The same where nothing changed: the members who speak in the timeline, as they are in the state `root`.
-    fn speakers(&self, timeline: &Timeline, root: Root) -> Result<Vec<Arc<Facts>>> {
-        let mut state: Vec<Arc<Facts>> = Vec::new();
-        for facts in &timeline.events {
-            let member = if facts.standing.before == root {
-                facts.sender_member(self.reader)?
-            } else {
-                self.reader.state_event_key(root, "m.room.member", &facts.event.sender())?
-            };
-            let Some(member) = member.filter(|member| !state.iter().any(|known| known.event.key() == *member)) else {
-                continue;
-            };
-            if !self.state_after && timeline.events.iter().any(|shown| shown.event.key() == member) {
-                continue;
-            }
-            let member = self.reader.required_facts(member)?;
-            if self.filter.state.matches(self.reader, &member.event)? {
-                state.push(member);
-            }
+    /// The members that a client which knows none yet is told of; `None` for all of them.
+    fn members_to_begin_with(&self, timeline: &Timeline, now: Root) -> Result<Option<HashSet<String>>> {
+        if !self.filter.state.lazy_load_members {
+            return Ok(None);
         }
-        state.sort_by_key(|facts| facts.order_in_state());
-        Ok(state)
-    }
-
-    /// The same where all of it is kept in memory, with its keys and in order, and the client knows none of it.
-    fn state_kept(&self, timeline: &Timeline, kept: &Latest, all: &[Entry], now: Root) -> Result<Vec<Arc<Facts>>> {
-        let member_prefix = StateKeyId::type_prefix("m.room.member");
-        let mut members: Option<HashSet<String>> = None;
-        if self.filter.state.lazy_load_members {
-            let mut some: HashSet<String> = timeline.events.iter().map(|facts| facts.event.sender()).collect();
-            some.insert(self.user_id.to_owned());
-            some.extend(heroes(self, Some(kept), now)?);
-            members = Some(some);
-        }
-        let mut state = Vec::with_capacity(all.len());
-        for (key, facts) in all {
-            if !self.state_after
-                && timeline
-                    .events
-                    .iter()
-                    .any(|shown| Arc::ptr_eq(shown, facts) || shown.event.key() == facts.event.key())
-            {
-                continue;
-            }
-            if let Some(members) = &members
-                && key.as_bytes().starts_with(&member_prefix)
-                && !facts.event.state_key().is_some_and(|member| members.contains(&member))
-            {
-                continue;
-            }
-            if self.filter.state.matches(self.reader, &facts.event)? {
-                state.push(Arc::clone(facts));
-            }
-        }
-        Ok(state)
+        let mut members: HashSet<String> = timeline.events.iter().map(|facts| facts.event.sender()).collect();
+        members.insert(self.user_id.to_owned());
+        members.extend(heroes(self, timeline.kept.as_deref(), now)?);
+        Ok(Some(members))
     }
 
     fn changes(&self, from: Option<Root>, to: Root, into: &mut HashMap<StateKeyId, EventKey>) -> Result<()> {

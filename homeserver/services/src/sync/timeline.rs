@@ -32,6 +32,13 @@ pub(super) struct Timeline {
     pub kept: Option<Arc<Latest>>,
 }
 
+impl Timeline {
+    /// Whether this event is among those of the timeline.
+    pub(super) fn shows(&self, facts: &Arc<Facts>) -> bool {
+        self.events.iter().any(|shown| Arc::ptr_eq(shown, facts) || shown.event.key() == facts.event.key())
+    }
+}
+
 /// What was announced after `since` and up to `until`, newest `limit` events.
 pub(super) fn since(
     reader: &RoomReader,

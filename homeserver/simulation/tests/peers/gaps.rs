@@ -75,3 +75,68 @@ fn a_gap_that_is_filled_is_gone_for_clients_that_begin() {
         })
         .unwrap();
 }
+
+/// Who joins, leaves and joins again without having looked back has two gaps; filling the later one fetches what belongs into the earlier one.
+#[test]
+fn history_is_in_order_after_two_stays_whichever_gap_is_filled_first() {
+    let network = Network::new(87, 2);
+    network
+        .run(async {
+            network.start_all().await.unwrap();
+            let (one, two) = (network.server(0), network.server(1));
+            let (alice, bob) = (one.register("alice").await.unwrap(), two.register("bob").await.unwrap());
+            for (version, looks_between, limit) in
+                [("10", false, 100), ("10", false, 3), ("10", true, 100), ("12", false, 100), ("12", false, 3)]
+            {
+                let case = format!("version {version}, looks between: {looks_between}, {limit} at a time");
+                let body = json!({ "preset": "public_chat", "room_version": version });
+                let room =
+                    call(one, &alice, Method::POST, "/createRoom", body).await["room_id"].as_str().unwrap().to_owned();
+                let say = async |text: &str| {
+                    let path = format!("/rooms/{room}/send/m.room.message/{text}{limit}");
+                    call(one, &alice, Method::PUT, &path, json!({ "msgtype": "m.text", "body": text })).await;
+                    network.wait(Duration::from_secs(5)).await;
+                };
+                let join = async || {
+                    call(two, &bob, Method::POST, &format!("/join/{room}?via={}", one.name()), json!({})).await;
+                    network.wait(Duration::from_secs(5)).await;
+                };
+                say("before").await;
+                join().await;
+                say("while-there").await;
+                if looks_between {
+                    pages(two, &bob, &room, "b", limit).await;
+                }
+                call(two, &bob, Method::POST, &format!("/rooms/{room}/leave"), json!({})).await;
+                network.wait(Duration::from_secs(5)).await;
+                say("while-gone").await;
+                join().await;
+                say("back-again").await;
+
+                let truth = pages(one, &alice, &room, "f", 100).await;
+                let mut backwards = pages(two, &bob, &room, "b", limit).await;
+                backwards.reverse();
+                assert_eq!(backwards, truth, "{case}");
+                assert_eq!(pages(two, &bob, &room, "f", limit).await, truth, "{case}");
+                // No gap is left to be found again.
+                let answer = call(two, &bob, Method::GET, "/sync", Value::Null).await;
+                let timeline = &answer["rooms"]["join"][&room]["timeline"];
+                assert_eq!((&timeline["limited"], ids(&timeline["events"])), (&json!(false), truth), "{case}");
+            }
+        })
+        .unwrap();
+}
+
+/// The whole history, page by page.
+async fn pages(server: &Server, user: &User, room: &str, direction: &str, limit: usize) -> Vec<String> {
+    let (mut all, mut from) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/rooms/{room}/messages?dir={direction}&limit={limit}{from}");
+        let page = call(server, user, Method::GET, &path, Value::Null).await;
+        all.extend(ids(&page["chunk"]));
+        match page["end"].as_str() {
+            Some(end) => from = format!("&from={end}"),
+            None => return all,
+        }
+    }
+}

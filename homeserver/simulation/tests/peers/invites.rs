@@ -42,9 +42,14 @@ fn an_invite_that_is_withdrawn_disappears() {
                 }
                 network.wait(Duration::from_secs(5)).await;
                 assert!(rooms(two, &bob, "invite").await.is_empty(), "{version} {end}");
-                let path = format!("/sync?since={since}");
-                let sync = two.call(Method::GET, &path, &bob.token, &Value::Null).await.unwrap();
-                assert!(sync["rooms"]["leave"][&room].is_object(), "{version} {end}: {sync}");
+                let forms = [("", "state", "state_after"), ("&use_state_after=true", "state_after", "state")];
+                for (form, given, omitted) in forms {
+                    let path = format!("/sync?since={since}{form}");
+                    let sync = two.call(Method::GET, &path, &bob.token, &Value::Null).await.unwrap();
+                    let left = &sync["rooms"]["leave"][&room];
+                    assert_eq!(left[given]["events"], json!([]), "{version} {end}: {sync}");
+                    assert!(left.get(omitted).is_none(), "{version} {end}: {sync}");
+                }
                 // Another one arrives as the first did.
                 if end == "ban" {
                     one.call(Method::POST, &format!("/rooms/{room}/unban"), &alice.token, &target).await.unwrap();

@@ -6,6 +6,8 @@ mod device_lists;
 mod gaps;
 mod invites;
 mod joins;
+mod knocks;
+mod lies;
 mod numbers;
 mod outbox;
 mod policy;

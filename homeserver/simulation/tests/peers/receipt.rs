@@ -366,6 +366,22 @@ fn no_check_is_idle() {
     assert!(idle.is_empty(), "{idle:#?}");
 }
 
+// clause: S2.3
+/// A third-party invite needs no signature of its sender's server; what is left of this one, redacted for its wrong hash, is no such invite.
+#[test]
+fn nobody_invites_in_her_name() {
+    for version in VERSIONS {
+        with_room(7, version, async |scene, room| {
+            let content = json!({ "membership": "invite", "third_party_invite": null });
+            let draft = scene.peer.draft(&room, &scene.alice.id, "m.room.member", Some(CAROL), content);
+            let mut event = scene.peer.sign(room.version, draft);
+            event.json["content"]["displayname"] = json!("as changed");
+            assert!(scene.send(&[&event]).await.is_err(), "version {version}");
+            assert!(scene.shown(&room, &event).await.is_none(), "version {version}");
+        });
+    }
+}
+
 // clause: P9.2
 /// Bob sets the topic at a fork where he still may; it comes after he has lost the power to, and is in the state once an event says that it
 /// follows both this and what gave him the power back.

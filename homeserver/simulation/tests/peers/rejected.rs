@@ -96,7 +96,7 @@ async fn means_what_it_says(scene: &Scene<'_>, rejected: &Rejected, what: &str) 
     assert!(about_it.is_none(), "{what}: it was kept and need not be asked for: {about_it:?}");
 }
 
-// clause: P8.1, P8.2
+// clause: P8.1, P8.2, P8.3
 #[test]
 fn rejected_events_are_kept_in_their_place_and_count_for_nothing() {
     for version in VERSIONS {

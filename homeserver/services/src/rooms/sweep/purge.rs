@@ -1,7 +1,7 @@
 //! Purging: deleting a room's events before a point of its history.
 //!
-//! It is a sweep ([`super`]) whose first phase condemns events too, in `CONDEMNED_EVENTS`: all that have their place before the cut,
-//! and what earlier purges left of others. Their standings no longer hold states in use, so the states go with them. In the
+//! It is a sweep ([`super`]) whose first phase condemns events too, in `CONDEMNED_EVENTS`: all that have their place before the cut
+//! and are no forward extremities, and what earlier purges left of others. Their standings no longer hold states in use, so the states go with them. In the
 //! second phase a condemned event that is still needed, because a state names it or it is in the auth chain of an event that stays,
 //! becomes an outlier, and any other goes, with all rows about it; and writers who cite a condemned event say in its row that
 //! its bytes have to stay. Where an event that stays follows one that goes, a gap is noted: clients stop there, or other servers are
@@ -9,8 +9,8 @@
 
 use super::mark::names;
 use super::{Stage, Sweeper, damaged, interfered};
+use crate::clock;
 use crate::error::{Error, Result};
-use crate::names::server_of;
 use crate::rooms::head::Head;
 use crate::rooms::history::HistoryKey;
 use crate::rooms::reader::room_key;
@@ -64,62 +64,105 @@ impl Cut {
     }
 }
 
-/// The cut that lets go what was sent before `before` (milliseconds) and keeps the room's newest events; nothing where all are newer.
-///
-/// Timestamps are what other servers say. History is followed up to the first event that is new by its own word, and further
-/// where one of our own users' events shows that what came before it is older still: one that was announced here when it was sent.
-/// (What was fetched again from other servers lies where they say it belongs, which may be behind what is newer.)
-pub(super) fn find_cut(snapshot: &Snapshot, room: RoomKey, before: i64, server_name: &str) -> Result<Option<Cut>> {
-    let head = snapshot
-        .get(tables::HEAD, room.as_bytes())?
-        .ok_or_else(|| Error::not_found("This server knows no such room."))?;
-    let head = Head::decode(&head).ok_or_else(|| damaged(tables::HEAD))?;
-    let mut newest: Option<HistoryKey> = None;
-    for extremity in &head.extremities {
-        let event = EventKey::of(&extremity.event_id);
-        let place = standing(snapshot, room, event)?.and_then(|standing| standing.history);
-        newest = match (newest, place) {
-            (Some(newest), Some(place)) => Some(newest.min(place)),
-            (newest, place) => newest.or(place),
-        };
-    }
-    let Some(newest) = newest else { return Ok(None) };
-    let places = || {
-        let end = room_key(room, newest.as_bytes());
-        room_key(room, &[])..end
-    };
-    let place = |row: &[u8]| HistoryKey::from_bytes(row.get(16..).unwrap_or_default());
-    let event = |value: &[u8]| -> Result<StoredEvent> {
-        let key = EventKey::from_bytes(value.try_into().map_err(|_| damaged(tables::HISTORY))?);
-        stored(snapshot, key)?.ok_or_else(|| damaged(tables::PDUS))
-    };
-    let mut cut = None;
-    for row in snapshot.scan_rev(tables::HISTORY, places()) {
-        let (row, value) = row?;
-        let (place, event) = (place(&row), event(&value)?);
-        let was_announced = place.as_bytes().len() == LIVE_KEY;
-        if was_announced && event.origin_server_ts() < before && server_of(&event.sender()) == Some(server_name) {
-            let mut after = place.as_bytes().to_vec();
-            after.push(0);
-            cut = Some(HistoryKey::from_bytes(&after));
-            break;
-        }
-    }
-    let start = cut.as_ref().map_or_else(|| room_key(room, &[]), |cut| room_key(room, cut.as_bytes()));
-    for row in snapshot.scan(tables::HISTORY, start..places().end) {
-        let (row, value) = row?;
-        if event(&value)?.origin_server_ts() >= before {
-            break;
-        }
-        let mut after = place(&row).as_bytes().to_vec();
-        after.push(0);
-        cut = Some(HistoryKey::from_bytes(&after));
-    }
-    Ok(cut.map(|cut| Cut(cut.min(newest))))
+/// What a purge finds before it begins.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Where it cuts; nothing where no event is older.
+    pub(super) cut: Option<Cut>,
+    /// Older events that nothing follows.
+    pub(super) unfollowed: u64,
+    /// Where there is no cut: events that are older by their own word, behind newer ones.
+    pub(super) misplaced: u64,
 }
 
-/// The events that a purge lets go.
+/// How old an event in history is.
+enum Age {
+    Older,
+    Newer,
+    /// That is not known.
+    Unknown,
+}
+
+/// The cut that lets go what is older than `before` and keeps the room's newest event; `now` is what our clock says (both in milliseconds).
+///
+/// What was announced here before that time is older, whatever its timestamp says, and so is all history behind it. From there on, history
+/// is followed up to the first event that is newer. What is not dated by our clock ([`clock`]), because it was fetched from other servers
+/// or is from before the clock was noted, is as old as its timestamp says, where that does not lie in the future. (What was
+/// fetched again lies where other servers say it belongs, which may be behind what is newer: then it stays.)
+pub(super) fn find_cut(snapshot: &Snapshot, room: RoomKey, before: i64, now: i64) -> Result<Found> {
+    let head = head(snapshot, room)?.ok_or_else(|| Error::not_found("This server knows no such room."))?;
+    let mut ends: Vec<HistoryKey> = Vec::new();
+    for extremity in extremities(&head) {
+        ends.extend(standing(snapshot, room, extremity)?.and_then(|standing| standing.history));
+    }
+    let Some(newest) = ends.iter().max() else { return Ok(Found::default()) };
+    let dated = clock::dated(snapshot, before, now)?;
+    let age = |place: &HistoryKey, event: &[u8]| -> Result<Age> {
+        if announced_at(place).is_some_and(|at| dated.newer.is_some_and(|newer| at > newer)) {
+            return Ok(Age::Newer);
+        }
+        let event = EventKey::from_bytes(event.try_into().map_err(|_| damaged(tables::HISTORY))?);
+        let ts = stored(snapshot, event)?.ok_or_else(|| damaged(tables::PDUS))?.origin_server_ts();
+        Ok(match ts {
+            _ if ts < before => Age::Older,
+            _ if ts > now && before <= now => Age::Unknown,
+            _ => Age::Newer,
+        })
+    };
+    let mut cut = dated.older.map(|older| cut_after(snapshot, room, older)).transpose()?.flatten();
+    let start = cut.as_ref().map_or_else(|| room_key(room, &[]), |cut| room_key(room, cut.as_bytes()));
+    let mut rows = snapshot.scan(tables::HISTORY, start..room_key(room, after(newest).as_bytes()));
+    for row in rows.by_ref() {
+        let (row, event) = row?;
+        let place = place(&row);
+        match age(&place, &event)? {
+            Age::Older => cut = Some(after(&place)),
+            Age::Newer => break,
+            Age::Unknown => {}
+        }
+    }
+    let mut misplaced = 0;
+    if cut.is_none() {
+        for row in rows {
+            let (row, event) = row?;
+            misplaced += u64::from(matches!(age(&place(&row), &event)?, Age::Older));
+        }
+    }
+    let unfollowed = ends.iter().filter(|end| cut.as_ref().is_some_and(|cut| *end < cut)).count() as u64;
+    Ok(Found { cut: cut.map(|cut| Cut(cut.min(newest.clone()))), unfollowed, misplaced })
+}
+
+/// Behind the last event that was announced at a position or before it.
+fn cut_after(snapshot: &Snapshot, room: RoomKey, position: Position) -> Result<Option<HistoryKey>> {
+    let end = room_key(room, &position.saturating_add(1).to_be_bytes());
+    for row in snapshot.scan_rev(tables::HISTORY, room_key(room, &[])..end) {
+        let place = place(&row?.0);
+        if announced_at(&place).is_some() {
+            return Ok(Some(after(&place)));
+        }
+    }
+    Ok(None)
+}
+
+/// The position at which a live event was announced.
+fn announced_at(place: &HistoryKey) -> Option<Position> {
+    let position = place.as_bytes().first_chunk().filter(|_| place.as_bytes().len() == LIVE_KEY);
+    position.map(|position| Position::from_be_bytes(*position))
+}
+
+/// The place in history that a row's key names.
+fn place(row: &[u8]) -> HistoryKey {
+    HistoryKey::from_bytes(row.get(16..).unwrap_or_default())
+}
+
+/// Right behind a place in history.
+fn after(place: &HistoryKey) -> HistoryKey {
+    HistoryKey::from_bytes(&[place.as_bytes(), &[0]].concat())
+}
+
+/// The events that a purge lets go: those before the cut that something follows. (Whoever writes to the room next builds on the others.)
 pub(super) fn doomed(snapshot: &Snapshot, room: RoomKey, cut: &Cut) -> Result<Vec<EventKey>> {
+    let ends: HashSet<EventKey> = head(snapshot, room)?.iter().flat_map(extremities).collect();
     let mut found = Vec::new();
     for row in snapshot.scan_prefix(tables::STANDING, room.as_bytes()) {
         let (row, value) = row?;
@@ -128,7 +171,19 @@ pub(super) fn doomed(snapshot: &Snapshot, room: RoomKey, cut: &Cut) -> Result<Ve
             found.push(event_in(&row)?);
         }
     }
+    found.retain(|event| !ends.contains(event));
     Ok(found)
+}
+
+fn head(snapshot: &Snapshot, room: RoomKey) -> Result<Option<Head>> {
+    match snapshot.get(tables::HEAD, room.as_bytes())? {
+        None => Ok(None),
+        Some(row) => Head::decode(&row).map(Some).ok_or_else(|| damaged(tables::HEAD)),
+    }
+}
+
+fn extremities(head: &Head) -> impl Iterator<Item = EventKey> {
+    head.extremities.iter().map(|extremity| EventKey::of(&extremity.event_id))
 }
 
 /// What becomes of condemned events, as seen when no more can be condemned.

@@ -118,11 +118,15 @@ impl RoomWriter<'_> {
             // What waits for the policy server's word may not have to any more.
             self.batch.topic(policy::topic());
         }
+        // Where references carry hashes, the next event needs this one's bytes, not just its id (see `RoomWriter::fields`).
+        let carries_hashes = self.head.room_version.rules().references_carry_hashes();
+        let is_new = self.head_before.is_none();
+        let waits = self.waits || changed_root || !replaced.is_empty() || is_new || carries_hashes;
         Ok(Prepared {
             batch: self.batch,
             head: self.head,
             head_bytes,
-            waits: self.waits || changed_root || !replaced.is_empty() || self.head_before.is_none(),
+            waits,
             destinations,
             stored,
             made,

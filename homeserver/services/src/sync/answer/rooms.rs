@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::rooms::client_event::EventForm;
 use crate::rooms::memberships::{self, UserRoom};
 use crate::rooms::record::write_json_string;
-use crate::rooms::visibility::{End, Viewer};
+use crate::rooms::visibility::{End, Viewer, was_joined_before};
 use crate::rooms::{Membership, RoomReader};
 use crate::sync::room::{RoomSync, stripped_state};
 use crate::sync::{LeftOut, SyncToken, Unread};
@@ -138,14 +138,16 @@ impl Look<'_> {
         let mut tells_events = false;
         if active || request.full_state {
             let mut room = self.room(reader, row, position, self.until());
-            room.left_by = self.left_by(reader, known)?;
+            room.left_by = self.left_by(reader, row, known)?;
             tells_events = room.write(json, &viewer)? || request.full_state;
             if !tells_events {
                 json.truncate(start);
             }
         }
-        let ephemeral = self.ephemeral_events(row.room, known)?;
-        let wanted = |item: &&Item| filter.account_data.events.allows_type(&item.kind);
+        let wants_ephemeral = filter.ephemeral.wants_room(&row.room_id);
+        let ephemeral = if wants_ephemeral { self.ephemeral_events(row.room, known)? } else { Vec::new() };
+        let wants_data = filter.account_data.wants_room(&row.room_id);
+        let wanted = |item: &&Item| wants_data && filter.account_data.events.allows_type(&item.kind);
         let data: Vec<&Item> = data.iter().filter(wanted).collect();
         // Counts go with all else that is told, but for who types, which changes none.
         let with_counts = tells_events || !data.is_empty() || ephemeral.iter().any(|event| event["type"] != "m.typing");
@@ -196,11 +198,23 @@ impl Look<'_> {
         Ok(tell.then_some(unread))
     }
 
-    /// A position at which the user had left a room of which the client knows nothing (any more), though it has been told of it.
-    fn left_by(&self, reader: &RoomReader, known: Option<SyncToken>) -> Result<Option<Position>> {
-        let (None, Some(since)) = (known, self.since) else { return Ok(None) };
-        let before = reader.membership_in(reader.root_at(since.position)?, &self.request.user_id)?;
-        Ok(matches!(before, Some(Membership::Leave | Membership::Ban)).then_some(since.position))
+    /// A position at which the user had left a room of which the client knows nothing (any more), though it has been told of it. An invite
+    /// or a knock since they left changes nothing about that.
+    fn left_by(&self, reader: &RoomReader, row: &UserRoom, known: Option<SyncToken>) -> Result<Option<Position>> {
+        let (None, Some(since)) = (known, self.since_in(row)) else { return Ok(None) };
+        let user_id = self.request.user_id.as_str();
+        let root = reader.root_at(since.position)?;
+        let had_left = match reader.membership_in(root, user_id)? {
+            Some(Membership::Leave | Membership::Ban) => true,
+            Some(Membership::Invite | Membership::Knock) => {
+                match reader.state_event_key(root, "m.room.member", user_id)? {
+                    Some(member) => was_joined_before(reader, member)?,
+                    None => false,
+                }
+            }
+            Some(Membership::Join) | None => false,
+        };
+        Ok(had_left.then_some(since.position))
     }
 
     /// Whether a user's unread counts in a room they are in may be others than at `since`: something was said (only if it is `active`; most
@@ -251,7 +265,8 @@ impl Look<'_> {
         }
         // Of a room that was deleted here since, this is all there is to tell, too.
         if row.event.is_none() || reader.head()?.is_none() {
-            json.extend_from_slice(b"{\"timeline\":{\"events\":[],\"limited\":false},\"state\":{\"events\":[]}}");
+            let state = if self.request.state_after { "state_after" } else { "state" };
+            let _ = write!(json, "{{\"timeline\":{{\"events\":[],\"limited\":false}},\"{state}\":{{\"events\":[]}}}}");
             return Ok(true);
         }
         // What happened between the end and, say, an invite that was turned down, is not the user's to see.
@@ -259,8 +274,10 @@ impl Look<'_> {
         json.push(b'{');
         match viewer.ended().map(End::position) {
             Some(ended) if seen.is_none_or(|seen| seen.position < ended) => {
-                self.room(reader, row, self.known(reader, row)?.map(|known| known.position), ended)
-                    .write(json, &viewer)?;
+                let known = self.known(reader, row)?;
+                let mut room = self.room(reader, row, known.map(|known| known.position), ended);
+                room.left_by = self.left_by(reader, row, known)?;
+                room.write(json, &viewer)?;
             }
             _ => self
                 .room(reader, row, seen.map(|seen| seen.position), row.position)

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::picture::{Picture, Role};
+use super::{
+    picture::{Picture, Role},
+    svg::in_xml,
+};
 
 /// Writes the picture as DOT.
 pub(super) fn write(picture: &Picture) -> String {
@@ -64,7 +67,8 @@ pub(super) fn write(picture: &Picture) -> String {
     out
 }
 
-/// A string of DOT: only quotation marks and backslashes mean anything else than themselves.
+/// A string of DOT: only quotation marks and backslashes mean anything else than themselves. What draws it writes XML, and does not look whether
+/// that can hold it.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", escaped(text))
 }
@@ -75,5 +79,6 @@ fn quoted_lines(lines: &[String], end: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\0', "")
+    let text: String = text.chars().map(in_xml).collect();
+    text.replace('&', "&amp;").replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

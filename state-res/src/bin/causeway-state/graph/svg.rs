@@ -281,18 +281,24 @@ impl Legend {
     }
 }
 
-/// Text of XML. What XML cannot hold becomes the replacement character.
+/// What stands for a character in XML: itself, or the replacement character for those that XML cannot hold.
+pub(super) fn in_xml(character: char) -> char {
+    match character {
+        '\n' | '\t' => character,
+        '\u{fffe}' | '\u{ffff}' | '\0'..'\u{20}' => char::REPLACEMENT_CHARACTER,
+        _ => character,
+    }
+}
+
+/// Text of XML.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in text.chars().map(in_xml) {
         match character {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            '\n' | '\t' => escaped.push(character),
-            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            _ if u32::from(character) < 0x20 => escaped.push('\u{fffd}'),
             _ => escaped.push(character),
         }
     }

@@ -1,0 +1,397 @@
+//! Servers that lie about a room. Somebody has to be believed about what we have not seen; what they say must not do harm that lasts.
+
+use crate::scene::{BOB, DAN, Scene};
+use http::Method;
+use serde_json::{Map, Value, json};
+use simulation::{Asked, Network, Peer, PeerEvent, PeerRoom, Scripted};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The formats of events and their ids differ between these.
+const VERSIONS: [&str; 4] = ["2", "6", "10", "12"];
+const HOST: &str = "@host:peer.example";
+const ALICE: &str = "@alice:s0.example";
+
+/// What a lie is called, and whether it tells of state events of a type.
+type Lie = (&'static str, fn(&str) -> bool);
+
+/// By type and state key, ids of events.
+type State = BTreeMap<(String, String), String>;
+
+const LIES: [Lie; 3] = [
+    ("nothing", |_| false),
+    ("no create event", |kind| kind != "m.room.create"),
+    ("no members", |kind| kind != "m.room.member"),
+];
+
+fn message(body: &str) -> Value {
+    json!({ "msgtype": "m.text", "body": body })
+}
+
+fn answer(body: Value) -> Option<Scripted> {
+    Some(Scripted { after: Duration::ZERO, answer: Some((200, body)) })
+}
+
+fn ids(state: &State, is_told: impl Fn(&str) -> bool) -> Vec<String> {
+    state.iter().filter(|((kind, _), _)| is_told(kind)).map(|(_, id)| id.clone()).collect()
+}
+
+// clause: P5
+/// Whoever hands on an event of somebody else, and says what the state before it is, can keep it from us no longer than until its sender
+/// hands it on.
+#[test]
+fn a_state_told_wrongly_condemns_no_event() {
+    for version in VERSIONS {
+        for (what, is_told) in LIES {
+            let network = Network::new(91, 1);
+            network
+                .run(async {
+                    let scene = Scene::begin(&network, version).await;
+                    let room = scene.room().await;
+                    let (other, mut theirs) = scene.dans_peer(&room).await;
+                    let told = json!({ "pdu_ids": ids(&theirs.state, is_told), "auth_chain_ids": [] });
+                    let first = other.event(&mut theirs, DAN, "m.room.message", None, message("first"));
+                    let second = other.event(&mut theirs, DAN, "m.room.message", None, message("second"));
+                    scene.peer.script(move |asked| match &asked.path {
+                        path if path.contains("/get_missing_events/") => answer(json!({ "events": [] })),
+                        path if path.contains("/state_ids/") => answer(told.clone()),
+                        _ => None,
+                    });
+                    let case = format!("version {version}, {what} told");
+                    scene.send(&[&second]).await.expect_err(&case);
+                    assert!(scene.shown(&room, &second).await.is_none(), "{case}");
+
+                    let third = other.event(&mut theirs, DAN, "m.room.message", None, message("third"));
+                    let sent = [first, second, third];
+                    let said = other.send(scene.server().name(), &sent).await.unwrap();
+                    assert!(said.values().all(Option::is_none), "{case}: {said:?}");
+                    for event in &sent {
+                        assert!(scene.shown(&room, event).await.is_some(), "{case}");
+                    }
+                })
+                .unwrap();
+        }
+    }
+}
+
+// clause: P5
+/// Whoever names our newest event and one that nobody has, and says what the state after them is, cannot say what the room's state is.
+#[test]
+fn a_state_told_beside_our_own_does_not_replace_it() {
+    for version in VERSIONS {
+        let network = Network::new(95, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut room = scene.room().await;
+                // Bob, of level 50, is made an ordinary member.
+                let old = room.state.clone();
+                let users = if version == "12" { json!({}) } else { json!({ ALICE: 100 }) };
+                scene.act(&mut room, Method::PUT, "state/m.room.power_levels", json!({ "users": users })).await;
+                let get = async |path: &str| {
+                    scene.call(Method::GET, &format!("/rooms/{}/{path}", room.id), Value::Null).await.unwrap()
+                };
+                let (levels, members) = (get("state/m.room.power_levels").await, get("joined_members").await);
+
+                let lies = [
+                    ids(&old, |_| true),
+                    ids(&room.state, |kind| kind != "m.room.power_levels"),
+                    room.state.iter().filter(|((_, key), _)| key != ALICE).map(|(_, id)| id.clone()).collect(),
+                ];
+                for (nth, told) in lies.into_iter().enumerate() {
+                    let mut beside = room.clone();
+                    let invented = scene.peer.sign(
+                        room.version,
+                        scene.peer.draft(&room, BOB, "m.room.message", None, message(&format!("unseen {nth}"))),
+                    );
+                    beside.tips.push(invented.id.clone());
+                    beside.depth += 2;
+                    let told = json!({ "pdu_ids": told, "auth_chain_ids": [] });
+                    scene.peer.script(move |asked| match &asked.path {
+                        path if path.contains("/get_missing_events/") => answer(json!({ "events": [] })),
+                        path if path.contains("/state_ids/") => answer(told.clone()),
+                        _ => None,
+                    });
+                    let said = scene.peer.event(&mut beside, BOB, "m.room.message", None, message("hello"));
+                    // Whether it is taken or not: what was settled stands.
+                    let _ = scene.send(&[&said]).await;
+                    scene.peer.no_script();
+                    assert_eq!(get("state/m.room.power_levels").await, levels, "version {version}, lie {nth}");
+                    assert_eq!(get("joined_members").await, members, "version {version}, lie {nth}");
+                    let mut his = beside.clone();
+                    his.state.clone_from(&old);
+                    let topic = scene.peer.draft(&his, BOB, "m.room.topic", Some(""), json!({ "topic": "mine" }));
+                    let topic = scene.peer.sign(room.version, topic);
+                    let _ = scene.send(&[&topic]).await;
+                    let path = format!("/rooms/{}/state/m.room.topic", room.id);
+                    assert!(scene.call(Method::GET, &path, Value::Null).await.is_err(), "version {version}, lie {nth}");
+                }
+            })
+            .unwrap();
+    }
+}
+
+/// A room of the peer's, with its history.
+struct History {
+    room: PeerRoom,
+    /// Each event with the state before it.
+    events: Vec<(PeerEvent, State)>,
+}
+
+impl History {
+    fn new(peer: &Peer, version: &str) -> Self {
+        let room = PeerRoom {
+            id: "!warren:peer.example".to_owned(),
+            version: version.parse().unwrap(),
+            state: BTreeMap::new(),
+            tips: Vec::new(),
+            depth: 1,
+        };
+        let mut history = Self { room, events: Vec::new() };
+        let mut content = json!({ "room_version": version });
+        if version == "12" {
+            let mut draft = peer.draft(&history.room, HOST, "m.room.create", Some(""), content);
+            draft.remove("room_id");
+            let create = peer.sign(history.room.version, draft);
+            peer.show(&create);
+            history.room.id = create.id.replacen('$', "!", 1);
+            history.room.follow(&create);
+            history.room.depth = 2;
+            history.events.push((create, BTreeMap::new()));
+        } else {
+            content["creator"] = json!(HOST);
+            history.add(peer, "m.room.create", Some(""), content);
+        }
+        history.add(peer, "m.room.member", Some(HOST), json!({ "membership": "join" }));
+        history.add(peer, "m.room.join_rules", Some(""), json!({ "join_rule": "public" }));
+        for nth in 0..8 {
+            history.add(peer, "m.room.message", None, message(&nth.to_string()));
+        }
+        let levels = if version == "12" { json!({}) } else { json!({ HOST: 100 }) };
+        history.add(peer, "m.room.power_levels", Some(""), json!({ "users": levels }));
+        history.add(peer, "m.room.topic", Some(""), json!({ "topic": "carrots" }));
+        history.add(peer, "m.room.message", None, message("last"));
+        history
+    }
+
+    fn add(&mut self, peer: &Peer, event_type: &str, state_key: Option<&str>, content: Value) -> PeerEvent {
+        let before = self.room.state.clone();
+        let mut room = self.room.clone();
+        // What cites the create event by the room's id does not cite it.
+        if event_type != "m.room.create" && room.version.rules().create_event_is_room_id {
+            room.state.remove(&("m.room.create".to_owned(), String::new()));
+        }
+        let event = peer.sign(room.version, peer.draft(&room, HOST, event_type, state_key, content));
+        peer.show(&event);
+        self.room.follow(&event);
+        self.events.push((event.clone(), before));
+        event
+    }
+
+    /// The peer answers for the room: of each state it tells what `is_told` says, and it shows events as `shown` says.
+    fn script(
+        &self,
+        peer: &Peer,
+        is_told: impl Fn(&str) -> bool + Copy + Send + Sync + 'static,
+        shown: impl Fn(&PeerEvent) -> Map<String, Value> + Send + Sync + 'static,
+    ) -> Arc<AtomicUsize> {
+        let mut draft = peer.draft(&self.room, ALICE, "m.room.member", Some(ALICE), json!({ "membership": "join" }));
+        draft.remove("origin_server_ts");
+        let template = json!({ "room_version": self.room.version.as_str(), "event": draft });
+        let (events, state) = (self.events.clone(), self.room.state.clone());
+        let asked_for_states = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked_for_states);
+        peer.script(move |asked: &Asked| {
+            let named = |id: &str| {
+                let pairs = url::form_urlencoded::parse(asked.query.as_bytes());
+                pairs.into_iter().any(|(_, value)| value == id)
+            };
+            let place = || events.iter().position(|(event, _)| named(&event.id));
+            let told = |ids: Vec<String>| -> Vec<Value> {
+                let known = events.iter().filter(|(event, _)| ids.contains(&event.id));
+                known.map(|(event, _)| Value::Object(shown(event))).collect()
+            };
+            if asked.path.contains("/make_join/") {
+                answer(template.clone())
+            } else if asked.path.contains("/send_join/") {
+                let state = told(ids(&state, is_told));
+                answer(json!({ "state": state, "auth_chain": state, "members_omitted": false }))
+            } else if asked.path.contains("/backfill/") {
+                let end = place().unwrap_or(events.len());
+                let pdus: Vec<_> =
+                    events[end.saturating_sub(4)..end].iter().rev().map(|(event, _)| shown(event)).collect();
+                answer(json!({ "origin": "peer.example", "origin_server_ts": 1, "pdus": pdus }))
+            } else if asked.path.contains("/state_ids/") {
+                count.fetch_add(1, Ordering::Relaxed);
+                let (_, before) = &events[place()?];
+                answer(json!({ "pdu_ids": ids(before, is_told), "auth_chain_ids": ids(before, |_| true) }))
+            } else {
+                None
+            }
+        });
+        asked_for_states
+    }
+}
+
+fn whole(event: &PeerEvent) -> Map<String, Value> {
+    event.json.clone()
+}
+
+/// All that Alice finds of the room's history, newest first.
+async fn paged(scene: &Scene<'_>, room: &str) -> Vec<Value> {
+    let mut found: Vec<Value> = Vec::new();
+    let mut from = String::new();
+    for _ in 0..30 {
+        let path = format!("/rooms/{room}/messages?dir=b&limit=5{from}");
+        let page = scene.call(Method::GET, &path, Value::Null).await.unwrap();
+        found.extend(page["chunk"].as_array().unwrap().iter().cloned());
+        let Some(end) = page["end"].as_str() else { break };
+        from = format!("&from={end}");
+    }
+    found
+}
+
+// clause: P3, P5
+/// History that comes with a state that cannot have been there is left out, and comes when somebody tells the truth. What was known of the
+/// room's present stands.
+#[test]
+fn history_told_wrongly_does_no_lasting_harm() {
+    for version in VERSIONS {
+        for (what, is_told) in LIES {
+            let network = Network::new(92, 1);
+            network
+                .run(async {
+                    let case = format!("version {version}, {what} told");
+                    let scene = Scene::begin(&network, version).await;
+                    let mut history = History::new(&scene.peer, version);
+                    history.script(&scene.peer, |_| true, whole);
+                    let room = history.room.id.clone();
+                    scene.call(Method::POST, &format!("/join/{room}?via=peer.example"), json!({})).await.unwrap();
+
+                    let asked = history.script(&scene.peer, is_told, whole);
+                    assert_eq!(paged(&scene, &room).await.len(), 1, "{case}");
+                    assert!(asked.load(Ordering::Relaxed) > 0, "{case}");
+
+                    // It tells the truth, but of the topic's event it shows a copy with another content.
+                    history.script(
+                        &scene.peer,
+                        |_| true,
+                        |event| {
+                            let mut shown = event.json.clone();
+                            if shown["type"] == "m.room.topic" {
+                                shown.insert("content".into(), json!({ "topic": "turnips" }));
+                            }
+                            shown
+                        },
+                    );
+                    let found = paged(&scene, &room).await;
+                    let all = history.events.iter().rev().map(|(event, _)| json!(event.id));
+                    assert!(found.iter().skip(1).map(|event| event["event_id"].clone()).eq(all), "{case}: {found:#?}");
+                    let topic = found.iter().find(|event| event["type"] == "m.room.topic").unwrap();
+                    assert_eq!(topic["content"], json!({ "topic": "carrots" }), "{case}");
+                    let path = format!("/rooms/{room}/state/m.room.topic");
+                    assert_eq!(
+                        scene.call(Method::GET, &path, Value::Null).await.unwrap()["topic"],
+                        "carrots",
+                        "{case}"
+                    );
+
+                    // And what cites the levels of now is allowed.
+                    let next = history.add(&scene.peer, "m.room.message", None, message("next"));
+                    scene.send(&[&next]).await.unwrap_or_else(|because| panic!("{case}: {because}"));
+                    assert!(scene.shown(&history.room, &next).await.is_some(), "{case}");
+                })
+                .unwrap();
+        }
+    }
+}
+
+// clause: P4
+/// Whoever lies in the answer to a join keeps nobody from joining through somebody else.
+#[test]
+fn a_join_answered_wrongly_bars_no_other() {
+    for version in VERSIONS {
+        for (what, is_told) in LIES {
+            let network = Network::new(93, 1);
+            network
+                .run(async {
+                    let case = format!("version {version}, {what} told");
+                    let scene = Scene::begin(&network, version).await;
+                    let history = History::new(&scene.peer, version);
+                    let join = format!("/join/{}?via=peer.example", history.room.id);
+                    // And where it is told, the topic is another.
+                    history.script(&scene.peer, is_told, |event| {
+                        let mut shown = event.json.clone();
+                        if shown["type"] == "m.room.topic" {
+                            shown.insert("content".into(), json!({ "topic": "turnips" }));
+                        }
+                        shown
+                    });
+                    let refused = scene.call(Method::POST, &join, json!({})).await;
+                    // A public room lets people in whoever its members are.
+                    assert!(refused.is_err() || what == "no members", "{case}");
+                    if refused.is_err() {
+                        history.script(&scene.peer, |_| true, whole);
+                        scene
+                            .call(Method::POST, &join, json!({}))
+                            .await
+                            .unwrap_or_else(|error| panic!("{case}: {error}"));
+                        let path = format!("/rooms/{}/state/m.room.topic", history.room.id);
+                        let topic = scene.call(Method::GET, &path, Value::Null).await.unwrap();
+                        assert_eq!(topic, json!({ "topic": "carrots" }), "{case}");
+                    }
+                })
+                .unwrap();
+        }
+    }
+}
+
+// clause: P3
+/// Of a copy with another content nothing is left but what the signatures cover. The true copy takes its place when it comes.
+#[test]
+fn a_whole_copy_takes_the_place_of_a_spoilt_one() {
+    for version in VERSIONS {
+        let network = Network::new(94, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut room = scene.room().await;
+                let (other, _) = scene.dans_peer(&room).await;
+                let said = scene.say(&mut room, "said").await;
+                let by_bob = |room: &mut PeerRoom, kind: &str, state_key: Option<&str>, content: Value| {
+                    scene.peer.event(room, BOB, kind, state_key, content)
+                };
+                let relates = json!({ "rel_type": "m.annotation", "event_id": said.id, "key": "+1" });
+                let topic = by_bob(&mut room, "m.room.topic", Some(""), json!({ "topic": "carrots" }));
+                let text = by_bob(&mut room, "m.room.message", None, message("whole"));
+                let reaction = by_bob(&mut room, "m.reaction", None, json!({ "m.relates_to": relates }));
+                let genuine = [topic, text, reaction];
+                let spoilt = genuine.clone().map(|mut event| {
+                    event.json.insert("content".into(), json!({ "body": "turnips" }));
+                    event
+                });
+                other.send(scene.server().name(), &spoilt).await.unwrap();
+                for event in &spoilt {
+                    let shown = scene.shown(&room, event).await.unwrap();
+                    assert_eq!(shown["content"], json!({}), "version {version}");
+                }
+                scene.send(&genuine.each_ref()).await.unwrap();
+                // A spoilt one that comes once more changes nothing.
+                other.send(scene.server().name(), &spoilt).await.unwrap();
+                for event in &genuine {
+                    let shown = scene.shown(&room, event).await.unwrap();
+                    assert_eq!(shown["content"], event.json["content"], "version {version}");
+                }
+                let get = async |path: &str| {
+                    scene.call(Method::GET, &format!("/rooms/{}/{path}", room.id), Value::Null).await.unwrap()
+                };
+                assert_eq!(get("state/m.room.topic").await["topic"], "carrots", "version {version}");
+                let path = format!("/_matrix/client/v1/rooms/{}/relations/{}", room.id, said.id.replace('/', "%2F"));
+                let related = scene.call(Method::GET, &path, Value::Null).await.unwrap();
+                assert_eq!(related["chunk"][0]["event_id"], json!(genuine[2].id), "version {version}: {related}");
+            })
+            .unwrap();
+    }
+}
