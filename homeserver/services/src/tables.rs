@@ -73,8 +73,8 @@ tables! {
     DIRECTORY = 53, Range, "room" => "room id";
     /// Events that relate to another.
     RELATIONS = 54, Range, "parent event, pos, ord" => "child event, relation type, event type";
-    /// Redactions by the event that they name, which may not be here yet, and which not all of them may redact.
-    REDACTIONS = 55, Range, "redacted event, redaction event" => "";
+    /// Redactions by the event that they name, which may not be here yet, or any more.
+    REDACTIONS = 55, Range, "room, redacted event, the only server whose events it may redact (or nothing), redaction event" => "";
     /// Rooms that a user has forgotten.
     FORGOTTEN = 56, Point, "user, room" => "pos";
     /// Room ids by key, and whether the room is known.
@@ -154,8 +154,8 @@ tables! {
     BACKUP_KEYS = 115, Range, "user, version, room id, session id" => "key";
 }
 
-/// The schema of this version of the server. Version 1 was never released: its state trees had another shape.
-pub const SCHEMA: Schema = Schema { version: 2, oldest: 2, tables: ALL };
+/// The schema of this version of the server. Those before were never released: their state trees, heads and redactions had other shapes.
+pub const SCHEMA: Schema = Schema { version: 3, oldest: 3, tables: ALL };
 
 #[cfg(test)]
 mod tests {

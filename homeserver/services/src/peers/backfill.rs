@@ -189,12 +189,12 @@ impl Peers {
                 let before = match given {
                     Some(state) => {
                         writer.take_on_trust(pdu.key());
-                        writer.root_of(state)?
+                        super::receive::state_with_told(writer, pdu.prev_events(), state)?
                     }
                     None => super::receive::state_after_all(writer, pdu.prev_events())?,
                 };
                 let is_told = writer.is_told(pdu.key(), pdu.prev_events())?;
-                let fate = super::receive::judge_old(writer, pdu, before, is_told)?;
+                let fate = super::judge::judge_old(writer, pdu, before, is_told)?.settled()?;
                 if given.is_some() && lacks {
                     let row = room_key(writer.reader.room(), pdu.key().as_bytes());
                     writer.batch().put(tables::GAPS, &row, b"");

@@ -4,13 +4,15 @@ use super::Peers;
 use super::outliers::order_by;
 use crate::error::{Error, Result};
 use crate::rooms::RoomReader;
+use crate::rooms::sweep::{self, Epoch};
 use federation::types::MissingEventsRequest;
 use futures::StreamExt;
 use state_res::ids::{EventKey, RoomKey, StateKeyId};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
-use state_res::tree;
+use state_res::tree::{self, Root};
 use std::collections::{BTreeMap, BTreeSet};
+use storage::Batch;
 
 /// Events asked for at a time; peers give fewer if they like.
 const MISSING_AT_A_TIME: u64 = 100;
@@ -22,6 +24,9 @@ const MAX_GAP_OF_STRANGERS: usize = 100;
 const MAX_SINGLE_FETCHES: usize = 30;
 /// Requests for single events at once.
 const CONCURRENT_FETCHES: usize = 8;
+
+/// Entries of a state from which on its nodes are written in steps.
+const MANY: usize = 2_000;
 
 /// The state before an event as another server tells it.
 pub(super) type State = Vec<(StateKeyId, EventKey)>;
@@ -120,24 +125,24 @@ impl Peers {
                 missing.push(id.clone());
             }
         }
-        if missing.len() > MAX_SINGLE_FETCHES {
+        let events = if missing.len() > MAX_SINGLE_FETCHES {
             let answer =
                 self.client.state(origin, room_id, event_id).await.map_err(|error| super::remote_error(&error))?;
-            let events = answer.pdus.into_iter().chain(answer.auth_chain).collect();
-            let checked = self.check_all(version, room_id, events).await;
-            self.store_outliers(room_id, checked).await?;
-        } else if !missing.is_empty() {
+            answer.pdus.into_iter().chain(answer.auth_chain).collect()
+        } else {
             let client = &self.client;
-            let events: Vec<_> = futures::stream::iter(missing)
+            futures::stream::iter(missing)
                 .map(async |id| client.event(origin, &id).await.ok())
                 .buffer_unordered(CONCURRENT_FETCHES)
                 .filter_map(async |event| event)
                 .collect()
-                .await;
-            let checked = self.check_all(version, room_id, events).await;
-            self.store_outliers(room_id, checked).await?;
-        }
-        let state = self.state_of(room_id, ids.pdu_ids.iter().map(String::as_str))?;
+                .await
+        };
+        let checked = self.check_all(version, room_id, events).await;
+        let fetched = self.store_outliers(room_id, checked).await?;
+        let is_rejected = |id: &&str| fetched.get(&EventKey::of(id)).is_some_and(|(_, rejected)| *rejected);
+        let kept = ids.pdu_ids.iter().map(String::as_str).filter(|id| !is_rejected(id));
+        let state = self.state_of(room_id, kept)?;
         let reader = self.rooms.reader(RoomKey::of(room_id));
         let place = StateKeyId::of("m.room.create", "");
         let create = reader.head()?.map(|head| tree::get(&reader, head.root, place)).transpose()?.flatten();
@@ -150,7 +155,22 @@ impl Peers {
                 format!("{origin} tells a state before {event_id} that lacks the room's create event."),
             ));
         }
+        self.lay_out(reader, &state).await?;
         Ok(state)
+    }
+
+    /// Writes the nodes of a told state beforehand where they are more than the batch can hold that is to refer to it.
+    async fn lay_out(&self, reader: RoomReader, state: &State) -> Result<()> {
+        let room = reader.room();
+        let epoch = Epoch::read(reader.snapshot(), room)?;
+        if state.len() < MANY || epoch.is_condemned() || epoch.is_removing() {
+            return Ok(());
+        }
+        let (_, nodes) = tree::insert(&reader, Root::EMPTY, state)?;
+        let absent = sweep::absent(&reader, nodes, &mut Batch::with_random_id(self.world()))?;
+        drop(reader);
+        // If a sweep comes between, whoever refers to them finds out what is left.
+        self.write_nodes(room, &epoch, absent).await.map(drop)
     }
 
     /// A state from the ids of its events, which are stored; rejected ones have no part in it.

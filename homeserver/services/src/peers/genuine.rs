@@ -5,7 +5,7 @@
 use super::Peers;
 use crate::error::{Error, Result};
 use crate::rooms::reader::RoomReader;
-use crate::rooms::record::StoredEvent;
+use crate::rooms::redaction;
 use crate::tables;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
@@ -21,6 +21,26 @@ struct Copy {
 }
 
 impl Peers {
+    /// An event of which `origin` gave a copy with a wrong content hash: whole, if its sender's server has it so.
+    pub(super) async fn whole(&self, origin: &str, copy: Checked) -> Result<Pdu> {
+        let copy = copy.into_event();
+        let (room_id, server) = (copy.room_id(), copy.sender_server());
+        let reader = self.rooms.reader(RoomKey::of(room_id));
+        if server == origin || server == self.server_name() || redaction::is_redacted(&reader, &copy)? {
+            return Ok(copy);
+        }
+        let found = match self.client.event(server, copy.event_id()).await {
+            Ok(found) => self.check_all(copy.version(), room_id, vec![found]).await.pop(),
+            Err(error) => {
+                tracing::info!(event = copy.event_id(), %error, "a whole copy of an event cannot be had from its sender's server");
+                None
+            }
+        };
+        let is_whole =
+            |found: &Checked| found.event().key() == copy.key() && found.content_hash() == ContentHash::Matches;
+        Ok(found.filter(is_whole).map_or(copy, Checked::into_event))
+    }
+
     /// Whether all that is stored of an event is what was left of a copy with a wrong content hash.
     pub(super) fn is_blank(&self, room_id: &str, event_id: &str) -> Result<bool> {
         let reader = self.rooms.reader(RoomKey::of(room_id));
@@ -75,7 +95,7 @@ impl Peers {
         let Some(stored) = reader.stored(event.key())? else { return Ok(()) };
         let mut batch = Batch::with_random_id(self.world());
         batch.require_version(tables::PDUS, event.key().as_bytes(), Version::of(stored.bytes()));
-        batch.put(tables::PDUS, event.key().as_bytes(), StoredEvent::encode(room, event).bytes());
+        batch.put(tables::PDUS, event.key().as_bytes(), redaction::to_be_stored(&reader, event)?.bytes());
         self.commit(batch).await?;
         self.rooms.deps().caches.forget_events(room, &[event.key()]);
         Ok(())

@@ -111,7 +111,7 @@ impl Peers {
                     return Err(Error::forbidden("The room changed its policy server meanwhile; try again."));
                 }
                 let before = super::receive::state_after_all(writer, invite.prev_events())?;
-                match super::receive::judge(writer, &invite, before, false)? {
+                match super::judge::judge(writer, &invite, before, false)?.settled()? {
                     crate::rooms::standing::Fate::Accepted => {
                         writer.place(invite.clone(), before, crate::rooms::standing::Fate::Accepted, true)
                     }

@@ -20,7 +20,7 @@ use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::merge_signatures;
-use state_res::tree::{self, Root};
+use state_res::tree::{self, NodeHash, Root};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use storage::{Batch, Outcome};
@@ -285,18 +285,15 @@ impl Peers {
         if epoch.is_condemned() || epoch.is_removing() {
             return Ok(false);
         }
+        if !self.write_nodes(room, &epoch, nodes).await? {
+            return Ok(false);
+        }
         let step = || {
             let mut batch = Batch::with_random_id(self.world());
             epoch.require(&mut batch);
             batch
         };
         let mut batch = step();
-        for (hash, bytes) in nodes {
-            batch.put(tables::NODES, &room_key(room, hash.as_bytes()), &bytes);
-            if batch.encoded_len() >= STEP && !self.commit_in_epoch(std::mem::replace(&mut batch, step())).await? {
-                return Ok(false);
-            }
-        }
         if is_new {
             let mut counts: BTreeMap<String, u32> = BTreeMap::new();
             for (user_id, pdu) in told.members() {
@@ -336,7 +333,8 @@ impl Peers {
                     writer.head.extremities.clear();
                     writer.head.root = before;
                 }
-                let fate = super::receive::judge(writer, join, before, false)?;
+                writer.take_on_trust(join.key());
+                let fate = super::judge::judge(writer, join, before, true)?.settled()?;
                 if fate != Fate::Accepted {
                     return Err(Error::forbidden("The room's state does not allow the join."));
                 }
@@ -348,6 +346,29 @@ impl Peers {
             })
             .await
             .map(|(entered, _)| entered)
+    }
+
+    /// Writes nodes of a state in steps, which nobody sees before something refers to them; `false` if a sweep came between.
+    pub(super) async fn write_nodes(
+        &self,
+        room: RoomKey,
+        epoch: &Epoch,
+        nodes: Vec<(NodeHash, Vec<u8>)>,
+    ) -> Result<bool> {
+        let mut left = nodes.into_iter().peekable();
+        while left.peek().is_some() {
+            let mut batch = Batch::with_random_id(self.world());
+            epoch.require(&mut batch);
+            while batch.encoded_len() < STEP
+                && let Some((hash, bytes)) = left.next()
+            {
+                batch.put(tables::NODES, &room_key(room, hash.as_bytes()), &bytes);
+            }
+            if !self.commit_in_epoch(batch).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Commits a step that names the room's sweep epoch; `false` if a sweep came between.

@@ -11,6 +11,7 @@ mod initial;
 mod intent;
 mod invite;
 mod join;
+mod judge;
 mod key_store;
 mod membership;
 mod outliers;

@@ -1,19 +1,19 @@
 //! Events without a place in the graph here: auth events and states that other servers tell us of.
 
 use super::Peers;
+use super::judge::is_spoilt;
 use super::switches::{ReceiptCheck, on};
 use crate::error::{Error, Result};
 use crate::rooms::reader::room_key;
-use crate::rooms::record::StoredEvent;
 use crate::rooms::standing::Standing;
 use crate::rooms::sweep::{Patience, guard_outliers};
-use crate::rooms::{RoomReader, auth_graph};
+use crate::rooms::{RoomReader, auth_graph, redaction};
 use crate::tables;
 use state_res::auth::{self, Cited, Refusal};
 use state_res::ids::EventKey;
 use state_res::pdu::Pdu;
 use state_res::steps::Checked;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use storage::{Batch, Outcome};
 
 /// Bytes of events in one batch ("bulk work goes in steps").
@@ -82,7 +82,8 @@ pub(super) fn check_by_auth_events(
 
 impl Peers {
     /// Stores events as outliers, each authorised by its auth events (or marked rejected); those whose auth events are not among them
-    /// and not stored are left out. Gives what is known afterwards of all of them: the event, and whether it is rejected.
+    /// and not stored are left out. Gives what is known afterwards of all of them: the event, and whether it is rejected. Those that are so only
+    /// because a copy has lost its content, their own or one that they rest on, are not stored.
     pub(super) async fn store_outliers(
         &self,
         room_id: &str,
@@ -104,20 +105,24 @@ impl Peers {
             }
         }
         let mut order: Vec<EventKey> = Vec::with_capacity(waiting.len());
+        let mut doubtful: HashSet<EventKey> = HashSet::new();
         for event in in_auth_order(&waiting) {
             let Some(pdu) = waiting.get(&event) else { continue };
             let Some(cited) = auth_events_of(&reader, &fresh, pdu)? else {
                 tracing::debug!(event = pdu.event_id(), "left out: its auth events are missing");
                 continue;
             };
-            let rejected = match check_by_auth_events(&reader, &fresh, pdu, &cited)? {
-                Ok(()) => false,
-                Err(refusal) => {
-                    tracing::info!(event = pdu.event_id(), %refusal, "rejected by its auth events");
-                    true
+            let verdict = check_by_auth_events(&reader, &fresh, pdu, &cited)?;
+            fresh.insert(event, (pdu.clone(), verdict.is_err()));
+            if let Err(refusal) = verdict {
+                let rests_on_doubtful = cited.iter().any(|(cited, _)| doubtful.contains(&cited.key()));
+                if rests_on_doubtful || is_spoilt(&reader, pdu)? {
+                    tracing::info!(event = pdu.event_id(), %refusal, "left out: a copy without content is not allowed");
+                    doubtful.insert(event);
+                    continue;
                 }
-            };
-            fresh.insert(event, (pdu.clone(), rejected));
+                tracing::info!(event = pdu.event_id(), %refusal, "rejected by its auth events");
+            }
             order.push(event);
         }
         let mut step: Vec<EventKey> = Vec::new();
@@ -152,7 +157,7 @@ impl Peers {
                 if reader.standing(*key)?.is_some() {
                     continue;
                 }
-                let stored = StoredEvent::encode(reader.room(), pdu);
+                let stored = redaction::to_be_stored(&reader, pdu)?;
                 let row = room_key(reader.room(), key.as_bytes());
                 batch.require_absent(tables::STANDING, &row);
                 batch.put(tables::PDUS, key.as_bytes(), stored.bytes());

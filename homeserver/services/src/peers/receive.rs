@@ -2,7 +2,8 @@
 
 use super::Peers;
 use super::fetch::State;
-use super::outliers::{auth_events_of, check_by_auth_events};
+use super::judge::{Verdict, allowed_in, judge};
+use super::outliers::auth_events_of;
 use super::switches::{ReceiptCheck, on};
 use super::unanswered;
 use crate::error::{Error, Result};
@@ -10,13 +11,13 @@ use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::standing::Fate;
 use crate::rooms::{RoomWriter, reader::room_key};
 use crate::tables;
-use state_res::auth;
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
+use state_res::sign::ContentHash;
 use state_res::steps::Received;
 use state_res::tree::Root;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// How often a room's policy server is asked about one event. More than once only where the room changes it meanwhile.
 const MAX_ASKED: usize = 3;
@@ -49,9 +50,21 @@ struct Asked {
     is_enough: bool,
 }
 
+/// The state before an event as its origin tells it.
+struct Given {
+    /// `None` where it refuses to say.
+    state: Option<State>,
+    /// Events before it are not here.
+    lacks: bool,
+    /// What it tells is enough to reject the event, as the event is its own.
+    is_own: bool,
+}
+
 /// What placing an event came to.
 enum Placing {
     Done(Fate),
+    /// What its state was we know from another server, which does not allow the event. Nothing was written.
+    Doubtful(Error),
     /// The room's policy server, which has not been asked, has to sign the event first. Nothing was written.
     Unsigned(Box<PolicyServer>),
 }
@@ -77,14 +90,15 @@ impl Peers {
         if is_placed && !self.is_blank(room_id, received.event().event_id()).map_err(|error| error.message)? {
             return Ok(());
         }
-        let event = self
-            .check_one(version, received)
-            .await
-            .ok_or_else(|| "the event's signatures do not hold".to_owned())?
-            .into_event();
+        let checked =
+            self.check_one(version, received).await.ok_or_else(|| "the event's signatures do not hold".to_owned())?;
         if is_placed {
             return Ok(());
         }
+        let event = match checked.content_hash() {
+            ContentHash::Matches => checked.into_event(),
+            ContentHash::Differs => self.whole(origin, checked).await.map_err(|error| error.message)?,
+        };
         match self.take(origin, version, event, false).await.map(|taken| taken.fate) {
             Ok(Fate::Accepted | Fate::SoftFailed) => Ok(()),
             Ok(Fate::Rejected) => Err("the event is not authorised".to_owned()),
@@ -104,7 +118,7 @@ impl Peers {
             self.is_connected(&event)?
         };
         if connected {
-            return self.write_judged(event, None, relay).await;
+            return self.write_judged(origin, event, None, relay).await;
         }
         for missing in self.fill_gap(origin, version, &event).await? {
             let id = missing.event_id().to_owned();
@@ -132,11 +146,12 @@ impl Peers {
             self.fetch_auth_events(origin, version, &event).await?;
         }
         let given = if self.lacks_prev_events(&event)? {
-            Some(self.fetch_state_before(origin, version, event.room_id(), event.event_id()).await?)
+            let state = self.fetch_state_before(origin, version, event.room_id(), event.event_id()).await?;
+            Some(Given { state: Some(state), lacks: true, is_own: false })
         } else {
             None
         };
-        self.write_judged(event, given, relay).await
+        self.write_judged(origin, event, given, relay).await
     }
 
     /// Whether events before this one have no place here.
@@ -151,7 +166,7 @@ impl Peers {
 
     /// Writes an event at its place, with the room's policy server's signature where it needs and gets one. That is asked while nobody holds
     /// the room.
-    async fn write_judged(&self, mut event: Pdu, given: Option<State>, relay: bool) -> Result<Taken> {
+    async fn write_judged(&self, origin: &str, mut event: Pdu, mut given: Option<Given>, relay: bool) -> Result<Taken> {
         let room = RoomKey::of(event.room_id());
         let mut asked = Asked::default();
         for round in 0..=MAX_ASKED {
@@ -160,13 +175,19 @@ impl Peers {
                 let lock = self.lock(room);
                 let _turn = lock.lock().await;
                 // Somebody else may have brought the events before it while the state was asked for.
-                let given = given.as_ref().filter(|_| self.lacks_prev_events(&event).unwrap_or(true));
+                let given =
+                    given.as_ref().filter(|given| !given.lacks || self.lacks_prev_events(&event).unwrap_or(true));
                 self.write_placed(&event, given, relay, &asked).await?
             };
             let policy = match placing {
                 Placing::Done(fate) => {
                     return Ok(Taken { fate, refusal: asked.refusal.filter(|_| fate == Fate::SoftFailed) });
                 }
+                Placing::Doubtful(_) if given.is_none() => {
+                    given = Some(self.second_opinion(origin, &event).await?);
+                    continue;
+                }
+                Placing::Doubtful(error) => return Err(error),
                 Placing::Unsigned(policy) => *policy,
             };
             let deps = self.rooms.deps();
@@ -185,9 +206,23 @@ impl Peers {
         Err(Error::internal("an event was neither placed nor left in its last round"))
     }
 
+    /// Where what we were told of a room does not allow an event, its origin is asked for the state before it. What that says is resolved with
+    /// what we know, and stands in for what was kept from us: power levels, for example, that were left out of the answer to our join.
+    async fn second_opinion(&self, origin: &str, event: &Pdu) -> Result<Given> {
+        let is_own = origin == event.sender_server();
+        match self.fetch_state_before(origin, event.version(), event.room_id(), event.event_id()).await {
+            Ok(state) => Ok(Given { state: Some(state), lacks: false, is_own }),
+            Err(error) if is_own && error.status < 500 => {
+                tracing::info!(event = event.event_id(), %origin, %error, "an event's own server does not say what the state before it is");
+                Ok(Given { state: None, lacks: false, is_own })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes an event at its place. The caller holds the room's lock until this is done: a writer of the room does not see what the one before it
     /// has not committed yet, and the same event, brought by two servers at once, would get two places.
-    async fn write_placed(&self, event: &Pdu, given: Option<&State>, relay: bool, asked: &Asked) -> Result<Placing> {
+    async fn write_placed(&self, event: &Pdu, given: Option<&Given>, relay: bool, asked: &Asked) -> Result<Placing> {
         let placed = self.rooms.write(event.room_id(), |writer| place_in(writer, event, given, relay, asked)).await?;
         Ok(placed.0)
     }
@@ -197,22 +232,33 @@ impl Peers {
 fn place_in(
     writer: &mut RoomWriter<'_>,
     event: &Pdu,
-    given: Option<&State>,
+    given: Option<&Given>,
     relay: bool,
     asked: &Asked,
 ) -> Result<Placing> {
     if let Some(fate) = writer.reader.standing(event.key())?.and_then(|standing| standing.fate()) {
         return Ok(Placing::Done(fate));
     }
-    let before = match given {
-        Some(state) => state_with_told(writer, event.prev_events(), state)?,
+    let told = given.and_then(|given| given.state.as_ref());
+    let before = match told {
+        Some(told) => state_with_told(writer, event.prev_events(), told)?,
         None => state_after_all(writer, event.prev_events())?,
     };
     if given.is_some() {
         writer.take_on_trust(event.key());
     }
     let is_told = writer.is_told(event.key(), event.prev_events())?;
-    let mut fate = judge(writer, event, before, is_told)?;
+    let mut fate = match judge(writer, event, before, is_told)? {
+        Verdict::Settled(fate) => fate,
+        Verdict::Told(error) => match given {
+            Some(given) if given.is_own && !told_allows(writer, event, told)? => Fate::Rejected,
+            _ => {
+                writer.abandon();
+                return Ok(Placing::Doubtful(error));
+            }
+        },
+        Verdict::Spoilt(error) => return Err(error),
+    };
     // Check 7: by the room's policy server. What is not allowed anyway, it is not asked about.
     if fate == Fate::Accepted
         && on(ReceiptCheck::PolicyServer)
@@ -228,7 +274,7 @@ fn place_in(
             unanswered::ask_later(writer, since, event)?;
         }
     }
-    if given.is_some() {
+    if given.is_some_and(|given| given.lacks) {
         let row = room_key(writer.reader.room(), event.key().as_bytes());
         writer.batch().put(tables::GAPS, &row, b"");
     }
@@ -256,6 +302,13 @@ pub(super) fn state_with_told(writer: &mut RoomWriter<'_>, events: &[String], to
     writer.resolve(&roots)
 }
 
+/// Whether what another server tells, by itself, allows an event.
+fn told_allows(writer: &mut RoomWriter<'_>, event: &Pdu, told: Option<&State>) -> Result<bool> {
+    let Some(told) = told else { return Ok(false) };
+    let root = writer.root_of(told)?;
+    Ok(allowed_in(writer, root, event)?.is_ok())
+}
+
 /// The state after an event; `None` if it has no place here.
 fn state_after(writer: &RoomWriter<'_>, event_id: &str) -> Result<Option<Root>> {
     if let Some(extremity) = writer.head.extremities.iter().find(|one| one.event_id == event_id) {
@@ -263,62 +316,4 @@ fn state_after(writer: &RoomWriter<'_>, event_id: &str) -> Result<Option<Root>> 
     }
     let standing = writer.reader.standing(EventKey::of(event_id))?;
     Ok(standing.filter(|standing| !standing.is_outlier()).map(|standing| standing.after))
-}
-
-/// What becomes of an event of older history: the current state has no say. `is_told` as for [`judge`].
-pub(super) fn judge_old(writer: &RoomWriter<'_>, event: &Pdu, before: Root, is_told: bool) -> Result<Fate> {
-    if let Some(refused) = judge_before(writer, event, before, is_told)? {
-        return Ok(refused);
-    }
-    Ok(Fate::Accepted)
-}
-
-/// What becomes of an event with this state before it. `is_told` says that we have the state from another server and not from the events before.
-///
-/// # Errors
-/// 403 `M_FORBIDDEN` for an event that such a state does not allow. One server's word does not make it a rejected event, which it would stay
-/// for good: it is left alone until it comes again, or something that follows it does.
-pub(super) fn judge(writer: &RoomWriter<'_>, event: &Pdu, before: Root, is_told: bool) -> Result<Fate> {
-    if let Some(refused) = judge_before(writer, event, before, is_told)? {
-        return Ok(refused);
-    }
-    // Check 6: by the current state.
-    if before != writer.head.root
-        && on(ReceiptCheck::CurrentState)
-        && let Err(refusal) = auth::check(event, &needed(writer, writer.head.root, event)?)
-    {
-        tracing::info!(event = event.event_id(), %refusal, "soft-failed by the current state");
-        return Ok(Fate::SoftFailed);
-    }
-    Ok(Fate::Accepted)
-}
-
-/// Checks 4 and 5; `None` where they pass.
-fn judge_before(writer: &RoomWriter<'_>, event: &Pdu, before: Root, is_told: bool) -> Result<Option<Fate>> {
-    // Check 4: by its own auth events.
-    let Some(cited) = auth_events_of(&writer.reader, &HashMap::new(), event)? else {
-        return Err(Error::new(502, "M_UNKNOWN", "Auth events of the event are missing."));
-    };
-    if let Err(refusal) = check_by_auth_events(&writer.reader, &HashMap::new(), event, &cited)? {
-        tracing::info!(event = event.event_id(), %refusal, "rejected by its auth events");
-        return Ok(Some(Fate::Rejected));
-    }
-    // Check 5: by the state before it.
-    if on(ReceiptCheck::StateBefore)
-        && let Err(refusal) = auth::check(event, &needed(writer, before, event)?)
-    {
-        if is_told {
-            return Err(Error::forbidden(format!(
-                "The state before the event, as another server tells it, does not allow it: {}.",
-                refusal.because
-            )));
-        }
-        tracing::info!(event = event.event_id(), %refusal, "rejected by the state before it");
-        return Ok(Some(Fate::Rejected));
-    }
-    Ok(None)
-}
-
-fn needed(writer: &RoomWriter<'_>, root: Root, event: &Pdu) -> Result<BTreeMap<(String, String), Pdu>> {
-    writer.auth_state(root, event.event_type(), event.sender(), event.state_key(), event.content())
 }

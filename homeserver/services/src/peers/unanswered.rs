@@ -7,7 +7,7 @@
 //! failed.
 
 use super::Peers;
-use super::receive::judge;
+use super::judge::{Verdict, judge};
 use crate::commit::commit_freely;
 use crate::error::Result;
 use crate::rooms::policy::{self, PolicyServer, Whose};
@@ -261,7 +261,7 @@ fn admit(writer: &mut RoomWriter<'_>, event: &Pdu) -> Result<()> {
         return Ok(());
     }
     writer.batch().require_absent(tables::CONDEMNED_EVENTS, &row);
-    if judge(writer, event, standing.before, false)? == Fate::Accepted {
+    if matches!(judge(writer, event, standing.before, false)?, Verdict::Settled(Fate::Accepted)) {
         writer.place_late(event.clone(), standing.before)?;
     }
     Ok(())

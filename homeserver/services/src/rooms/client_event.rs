@@ -172,10 +172,8 @@ impl ClientView<'_> {
     }
 
     fn write_redacted_because(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
-        let Some(head) = self.reader.head()? else { return Ok(()) };
         let Some(target) = self.reader.pdu(event.key())? else { return Ok(()) };
-        let Some(key) = super::redaction::because(self.reader, head.root, &target)? else { return Ok(()) };
-        if let Some(redaction) = self.reader.stored(key)? {
+        if let Some(redaction) = super::redaction::because(self.reader, &target)? {
             out.extend_from_slice(b",\"redacted_because\":");
             redaction.write_client_event(out, self.room_id, None);
         }

@@ -1,61 +1,108 @@
-//! Whether a redaction takes effect on an event (room versions, "Handling redactions").
+//! Which redactions take effect on which events (room versions, "Handling redactions").
+//!
+//! Whose events a redaction may redact is settled when it gets its place, and stands in its row: levels change later, and the state by
+//! which it was settled may be purged. So what was redacted stays so, and what was not stays so too, also where it goes and comes again.
 
+use super::power::Power;
 use super::reader::RoomReader;
+use super::record::StoredEvent;
 use crate::error::Result;
 use crate::names::server_of;
 use crate::tables;
 use state_res::auth::Level;
-use state_res::ids::EventKey;
+use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
 use state_res::tree::Root;
+use storage::key;
 
-/// Whether `redaction`, which was accepted, may redact `target`. In room versions 1 and 2 the authorisation rules have decided that. From
-/// version 3 on it may if its sender has the power to redact in the state `root`, or comes from the same server as the sender of `target`.
-pub fn allowed(reader: &RoomReader, root: Root, redaction: &Pdu, target: &Pdu) -> Result<bool> {
-    if redaction.room_id() != target.room_id() || target.event_type() == "m.room.create" {
-        return Ok(false);
-    }
-    let is_decided = redaction.version().rules().auth.special_redaction;
-    if is_decided || server_of(redaction.sender()) == server_of(target.sender()) {
-        return Ok(true);
-    }
-    Ok(super::power::Power::at(reader, root)?.may(redaction.sender(), Level::Redact))
+/// Whose events a redaction, which was accepted, may redact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody's.
+    All,
+    /// Those of users of its sender's server.
+    Server(String),
 }
 
-/// Most redactions of one event that are looked at.
-const MAX_REDACTIONS: usize = 1_000;
+impl Reach {
+    /// In room versions 1 and 2 the authorisation rules have decided that it may redact. From version 3 on its sender needs the power to
+    /// redact in all of `states`, or is of the same server as the sender of what it redacts.
+    pub fn of(reader: &RoomReader, redaction: &Pdu, states: &[Root]) -> Result<Self> {
+        let mut may = true;
+        if !redaction.version().rules().auth.special_redaction {
+            for root in states {
+                may &= Power::at(reader, *root)?.may(redaction.sender(), Level::Redact);
+            }
+        }
+        Ok(if may { Self::All } else { Self::Server(redaction.sender_server().to_owned()) })
+    }
+
+    /// Whether `target`, of the same room, is within it.
+    #[must_use]
+    pub fn includes(&self, target: &Pdu) -> bool {
+        target.event_type() != "m.room.create"
+            && match self {
+                Self::All => true,
+                Self::Server(server) => server_of(target.sender()) == Some(server),
+            }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::All => "",
+            Self::Server(server) => server,
+        }
+    }
+}
 
 /// Key of the row which says that `redaction` names `target`.
 #[must_use]
-pub fn row(target: EventKey, redaction: EventKey) -> Vec<u8> {
-    let mut row = target.as_bytes().to_vec();
+pub fn row(room: RoomKey, target: EventKey, reach: &Reach, redaction: EventKey) -> Vec<u8> {
+    let mut row = prefix(room, target, reach.name());
     row.extend_from_slice(redaction.as_bytes());
     row
 }
 
-/// The redaction that takes effect on `target`, of those that are known: anybody can name any event in a redaction, also before it
-/// arrives. `root` is the room's current state.
-pub fn effective(reader: &RoomReader, root: Root, target: &Pdu) -> Result<Option<EventKey>> {
-    for row in reader.snapshot().scan_prefix(tables::REDACTIONS, target.key().as_bytes()).take(MAX_REDACTIONS) {
-        let (row, _) = row?;
-        let Some(key) = row.get(16..).and_then(|key| <[u8; 16]>::try_from(key).ok()).map(EventKey::from_bytes) else {
-            continue;
-        };
-        if let Some(redaction) = reader.pdu(key)?
-            && allowed(reader, root, &redaction, target)?
-        {
-            return Ok(Some(key));
+fn prefix(room: RoomKey, target: EventKey, reach: &str) -> Vec<u8> {
+    key::Writer::new().id16(room.as_bytes()).id16(target.as_bytes()).str(reach).finish()
+}
+
+/// The redactions that take effect on `target`, of those that are known: anybody can name any event in a redaction, also before it
+/// arrives. They need not be there any more themselves.
+fn effective<'r>(reader: &'r RoomReader, target: &Pdu) -> impl Iterator<Item = Result<EventKey>> + 'r {
+    let (room, key) = (reader.room(), target.key());
+    let server = server_of(target.sender()).unwrap_or_default().to_owned();
+    let reaches = (target.event_type() != "m.room.create").then(|| [String::new(), server]);
+    let rows = move |reach: String| reader.snapshot().scan_prefix(tables::REDACTIONS, &prefix(room, key, &reach));
+    reaches.into_iter().flatten().flat_map(rows).filter_map(|row| match row {
+        Ok((row, _)) => row.last_chunk().map(|key| Ok(EventKey::from_bytes(*key))),
+        Err(error) => Some(Err(error.into())),
+    })
+}
+
+/// Whether a redaction takes effect on an event, be it stored or not.
+pub fn is_redacted(reader: &RoomReader, event: &Pdu) -> Result<bool> {
+    Ok(effective(reader, event).next().transpose()?.is_some())
+}
+
+/// The form in which an event of this room is to be stored: redacted, if a redaction takes effect on it that came before.
+pub fn to_be_stored(reader: &RoomReader, event: &Pdu) -> Result<StoredEvent> {
+    let room = reader.room();
+    Ok(if is_redacted(reader, event)? { redacted(room, event) } else { StoredEvent::encode(room, event) })
+}
+
+/// The redacted form of an event, to be stored.
+#[must_use]
+pub fn redacted(room: RoomKey, event: &Pdu) -> StoredEvent {
+    StoredEvent::encode(room, &event.redacted()).marked_redacted()
+}
+
+/// The redaction to name beside `target`, which was redacted; `None` if it is not there any more.
+pub fn because(reader: &RoomReader, target: &Pdu) -> Result<Option<StoredEvent>> {
+    for redaction in effective(reader, target) {
+        if let Some(redaction) = reader.stored(redaction?)? {
+            return Ok(Some(redaction));
         }
     }
     Ok(None)
-}
-
-/// The redaction to name beside `target`, which was redacted: the one that takes effect, or if that no longer can be told (levels change)
-/// the first that is known.
-pub fn because(reader: &RoomReader, root: Root, target: &Pdu) -> Result<Option<EventKey>> {
-    if let Some(effective) = effective(reader, root, target)? {
-        return Ok(Some(effective));
-    }
-    let first = reader.snapshot().scan_prefix(tables::REDACTIONS, target.key().as_bytes()).next().transpose()?;
-    Ok(first.and_then(|(row, _)| row.get(16..)?.try_into().ok()).map(EventKey::from_bytes))
 }

@@ -22,8 +22,11 @@
 //! second, so that nothing below it stays listed, or `r` was named by another writer of the second epoch, who did the same.
 //!
 //! The last step needs that no root goes out of use between the beginning of the second epoch and the second marking, hence one
-//! more rule: **who takes a state out of use names the epoch, and does so only while nothing is condemned**
-//! ([`Epoch::is_condemned`]). And that all rows come from one marking: a sweep that begins anew in the first phase clears the list.
+//! more rule: **who takes a state out of use names the epoch, and does so only while nothing is condemned, and no purge is under way**
+//! ([`Epoch::lets_states_go`]; at present, nobody does but purges). In a purge the states of condemned events do not count as used, and a
+//! writer may still build on one of them: a node below it that is not on the list is one of a state that counted at the first marking. It still
+//! has to at the second, or the events that it names would go: nobody looks for those in nodes that are not on the list. And the last step needs
+//! that all rows come from one marking: a sweep that begins anew in the first phase clears the list.
 //!
 //! All of it is preconditions on rows without positions, so that what becomes of each batch follows from the log before it. A
 //! sweep may stop after any step; [`Rooms::resume_sweeps`] goes on with what a stopped program left. Whoever begins or goes on
@@ -42,7 +45,7 @@ pub(crate) use patience::Patience;
 use patience::in_the_way;
 pub use remove::Removed;
 pub(super) use spare::guard;
-pub(crate) use spare::guard_outliers;
+pub(crate) use spare::{absent, guard_outliers};
 
 use super::reader::room_key;
 use super::{RoomDeps, Rooms};

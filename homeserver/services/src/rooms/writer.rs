@@ -17,8 +17,9 @@ use super::head::{Extremity, Head};
 use super::history::HistoryKey;
 use super::policy::Unsigned;
 use super::reader::{Membership, RoomReader, room_key};
-use super::record::StoredEvent;
+use super::redaction;
 use super::standing::{Fate, POSITION_OFFSET, Standing};
+use super::sweep;
 use crate::error::Result;
 use crate::tables;
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub struct RoomWriter<'a> {
     events: Vec<Placed>,
     /// States that the batch refers to.
     roots: BTreeSet<Root>,
+    /// Events of states that were given as a whole.
+    given: Vec<EventKey>,
     /// Servers to which our events go, beside those joined before or after: those whose users' invites and knocks end.
     extra_destinations: BTreeSet<String>,
     waits: bool,
@@ -77,10 +80,14 @@ struct Made {
 struct Placed {
     pdu: Pdu,
     fate: Fate,
+    /// The state before it.
+    before: Root,
     ordinal: u16,
     ours: bool,
-    /// Older history, which nobody is told of.
-    old: bool,
+    /// Older history, of which the current state says nothing.
+    is_old: bool,
+    /// Nobody is told of it.
+    is_quiet: bool,
 }
 
 impl<'a> RoomWriter<'a> {
@@ -103,6 +110,7 @@ impl<'a> RoomWriter<'a> {
             ordinal: 0,
             events: Vec::new(),
             roots: BTreeSet::new(),
+            given: Vec::new(),
             extra_destinations: BTreeSet::new(),
             waits: false,
             related: Vec::new(),
@@ -275,7 +283,7 @@ impl<'a> RoomWriter<'a> {
         self.roots.extend([before, after]);
         let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None).told(is_told);
         self.write_event(&pdu, &standing)?;
-        self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours, old: false });
+        self.events.push(Placed { pdu, fate, before, ordinal: self.ordinal, ours, is_old: false, is_quiet: false });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(standing)
@@ -309,7 +317,8 @@ impl<'a> RoomWriter<'a> {
             .told(self.is_told(pdu.key(), pdu.prev_events())?);
         let row = room_key(self.reader.room, pdu.key().as_bytes());
         self.batch.put(tables::STANDING, &row, &standing.encode());
-        self.events.push(Placed { pdu, fate, ordinal: self.ordinal, ours: false, old: true });
+        let (ordinal, ours, is_old, is_quiet) = (self.ordinal, false, true, true);
+        self.events.push(Placed { pdu, fate, before, ordinal, ours, is_old, is_quiet });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
     }
@@ -326,15 +335,20 @@ impl<'a> RoomWriter<'a> {
         if fate == Fate::Accepted {
             self.write_relation(pdu, standing.history.as_ref());
         }
-        self.events.push(Placed { pdu: pdu.clone(), fate, ordinal: self.ordinal, ours: false, old: true });
+        let (before, is_old) = (standing.before, standing.position == 0);
+        let (ordinal, ours, is_quiet) = (self.ordinal, false, true);
+        self.events.push(Placed { pdu: pdu.clone(), fate, before, ordinal, ours, is_old, is_quiet });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
     }
 
-    /// The root of a state given as a whole, keeping the nodes it makes.
+    /// The root of a state given as a whole, keeping the nodes it makes. Those that are there already are not written again: a batch could not
+    /// hold the state of a big room.
     pub fn root_of(&mut self, state: &[(StateKeyId, EventKey)]) -> Result<Root> {
         let (root, nodes) = tree::insert(&self.reader, Root::EMPTY, state)?;
-        self.add_nodes(nodes);
+        self.given.extend(state.iter().map(|(_, event)| *event));
+        let absent = sweep::absent(&self.reader, nodes, &mut self.batch)?;
+        self.add_nodes(absent);
         Ok(root)
     }
 
@@ -347,7 +361,7 @@ impl<'a> RoomWriter<'a> {
     /// Stores an event without a place in the graph.
     pub fn add_outlier(&mut self, pdu: &Pdu, rejected: bool) -> Result<()> {
         self.know(pdu, rejected)?;
-        let stored = StoredEvent::encode(self.reader.room, pdu);
+        let stored = redaction::to_be_stored(&self.reader, pdu)?;
         self.batch.put(tables::PDUS, pdu.key().as_bytes(), stored.bytes());
         let standing = Standing::outlier(pdu.depth(), rejected);
         let row = room_key(self.reader.room, pdu.key().as_bytes());

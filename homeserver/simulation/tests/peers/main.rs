@@ -17,5 +17,6 @@ mod rejected;
 mod removals;
 mod scene;
 mod secrets;
+mod spoilt;
 mod visibility;
 mod words;

@@ -148,7 +148,8 @@ impl<'a> Later<'a> {
         }
         // What changes nothing makes no event.
         if levels != before {
-            self.scene.act(&mut self.room, Method::PUT, "state/m.room.power_levels/", levels).await;
+            let event = self.scene.act(&mut self.room, Method::PUT, "state/m.room.power_levels/", levels).await;
+            self.theirs.follow(&event);
         }
     }
 
@@ -173,7 +174,7 @@ impl<'a> Later<'a> {
 }
 
 // clause: R2.2
-/// From room version 3 on it is the level that the sender has now, or the domain of both senders, that counts.
+/// From room version 3 on it is the sender's level when the redaction comes, or the domain of both senders, that counts.
 #[test]
 fn later_versions_look_at_the_level_and_the_domain() {
     for version in ["3", "6", "10", "11", "12"] {
@@ -205,18 +206,35 @@ fn later_versions_look_at_the_level_and_the_domain() {
                     assert_eq!(later.is_redacted(&target).await, takes_effect, "{what}");
                 }
 
-                // Erin had the level, by what his redaction cites too, and has it no more; and the other way round.
+                // What a redaction may do is settled when it comes. Erin had the level, or has it only now.
                 for (then, now) in [(50, 0), (0, 50)] {
                     later.levels(then, None).await;
-                    let levels = ("m.room.power_levels".to_owned(), String::new());
-                    let current = later.room.state[&levels].clone();
-                    later.theirs.state.insert(levels, current);
-                    let target = later.target();
-                    later.by_erin(&target.id).await;
+                    let [before, after] = [later.target(), later.target()];
+                    scene.send(&[&before]).await.unwrap();
+                    later.by_erin(&before.id).await;
+                    later.by_erin(&after.id).await;
                     later.levels(now, None).await;
-                    scene.send(&[&target]).await.unwrap();
-                    assert_eq!(later.is_redacted(&target).await, now == 50, "version {version}: {then}, then {now}");
+                    scene.send(&[&after]).await.unwrap();
+                    // And whoever sends it again changes nothing.
+                    scene.send(&[&before]).await.unwrap();
+                    for target in [before, after] {
+                        assert_eq!(
+                            later.is_redacted(&target).await,
+                            then == 50,
+                            "version {version}: {then}, then {now}"
+                        );
+                    }
                 }
+                // Nor does it help to send one as if from the time when the level was there.
+                later.levels(50, None).await;
+                let then = later.theirs.clone();
+                later.levels(0, None).await;
+                let target = later.target();
+                scene.send(&[&target]).await.unwrap();
+                let now = std::mem::replace(&mut later.theirs, then);
+                later.by_erin(&target.id).await;
+                later.theirs = now;
+                assert!(!later.is_redacted(&target).await, "version {version}: backdated");
 
                 // Carol has no level. Bob is of her server, erin of one whose name ends as hers does.
                 later.levels(0, None).await;
@@ -245,5 +263,40 @@ fn later_versions_look_at_the_level_and_the_domain() {
                 assert_eq!(shown["content"]["room_version"], json!(version));
             })
             .unwrap();
+    }
+}
+
+// clause: R2.3
+/// That an event was redacted outlives what is kept of it: who hands it on again after a purge brings no content back.
+#[test]
+fn what_was_redacted_stays_so_after_a_purge() {
+    for version in ["2", "10", "12"] {
+        with_room(59, version, async |scene, mut room| {
+            let slips = ["by its sender", "by who may"]
+                .map(|body| scene.peer.event(&mut room, BOB, "m.room.message", None, json!({ "body": body })));
+            scene.send(&slips.each_ref()).await.unwrap();
+            let by_bob = redaction(&scene.peer, &room, BOB, &slips[0].id);
+            scene.send(&[&by_bob]).await.unwrap();
+            room.follow(&by_bob);
+            let path = format!("redact/{}/1", slips[1].id.replace('/', "%2F"));
+            scene.act(&mut room, Method::PUT, &path, json!({})).await;
+            let kept = scene.peer.event(&mut room, BOB, "m.room.message", None, json!({ "body": "kept" }));
+            scene.send(&[&kept]).await.unwrap();
+            let rooms = &scene.server().services().unwrap().rooms;
+            let purged = rooms.purge_history(&room.id, i64::MAX).await.unwrap();
+            assert!(purged.events >= 4, "{purged:?}");
+            for slip in &slips {
+                assert!(scene.shown(&room, slip).await.is_none(), "version {version}");
+            }
+            for slip in &slips {
+                let state = room.state.values().cloned().collect();
+                scene.peer.show_state_before(&slip.id, state);
+            }
+            scene.send(&slips.each_ref()).await.unwrap();
+            for slip in &slips {
+                let shown = scene.shown(&room, slip).await.unwrap();
+                assert_eq!(shown["content"], json!({}), "version {version}: {shown}");
+            }
+        });
     }
 }

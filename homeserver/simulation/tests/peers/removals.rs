@@ -281,7 +281,8 @@ fn a_removal_that_is_cut_off_anywhere_goes_on_at_the_next_start() {
                     scene.bob_leaves().await;
                     scene.remove().await.unwrap();
                 } else {
-                    assert_eq!(services.rooms.resume_sweeps().await.unwrap().len(), usize::from(begun));
+                    // Where the last step took effect and only the answer was lost, there is nothing to go on with.
+                    assert!(services.rooms.resume_sweeps().await.unwrap().len() <= usize::from(begun));
                     if known {
                         scene.remove().await.unwrap();
                     }

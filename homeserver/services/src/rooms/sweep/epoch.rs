@@ -121,6 +121,16 @@ impl Epoch {
         self.row.phase() == Phase::Condemned
     }
 
+    /// Whether who names this epoch may take a state out of use: not while nodes are condemned, nor while events may be (see [`super`]).
+    #[must_use]
+    pub fn lets_states_go(&self) -> bool {
+        match self.row.phase() {
+            Phase::Idle => true,
+            Phase::Condemning => self.row.rest().is_empty(),
+            Phase::Condemned | Phase::Removing => false,
+        }
+    }
+
     /// Whether all that is stored about the room is being deleted in this epoch.
     #[must_use]
     pub fn is_removing(&self) -> bool {

@@ -4,7 +4,7 @@
 //! and are no forward extremities, and what earlier purges left of others. Their standings no longer hold states in use, so the states go with them. In the
 //! second phase a condemned event that is still needed, because a state names it or it is in the auth chain of an event that stays,
 //! becomes an outlier, and any other goes, with all rows about it; and writers who cite a condemned event say in its row that
-//! its bytes have to stay. Where an event that stays follows one that goes, a gap is noted: clients stop there, or other servers are
+//! its bytes have to stay. That an event was redacted stays known, and so it is redacted if it comes again. Where an event that stays follows one that goes, a gap is noted: clients stop there, or other servers are
 //! asked.
 
 use super::mark::names;
@@ -15,7 +15,6 @@ use crate::rooms::head::Head;
 use crate::rooms::history::HistoryKey;
 use crate::rooms::reader::room_key;
 use crate::rooms::record::StoredEvent;
-use crate::rooms::redaction;
 use crate::rooms::standing::Standing;
 use crate::tables;
 use bytes::Bytes;
@@ -409,10 +408,8 @@ fn going(snapshot: &Snapshot, room: RoomKey, events: &[EventKey], needed: &BTree
 /// Rows about an event in tables that are by event rather than by room, its bytes aside.
 pub(super) fn rows_by_event(snapshot: &Snapshot, event: EventKey) -> Result<Vec<(storage::Table, Vec<u8>)>> {
     let mut rows = vec![(tables::EVENT_TRANSACTIONS, event.as_bytes().to_vec())];
-    for table in [tables::RELATIONS, tables::REDACTIONS] {
-        for row in snapshot.scan_prefix(table, event.as_bytes()) {
-            rows.push((table, row?.0.to_vec()));
-        }
+    for row in snapshot.scan_prefix(tables::RELATIONS, event.as_bytes()) {
+        rows.push((tables::RELATIONS, row?.0.to_vec()));
     }
     Ok(rows)
 }
@@ -420,9 +417,6 @@ pub(super) fn rows_by_event(snapshot: &Snapshot, event: EventKey) -> Result<Vec<
 /// Rows of other events that name this one, which was announced at `announced` (position and ordinal).
 pub(super) fn rows_elsewhere(pdu: &Pdu, announced: &[u8]) -> Vec<(storage::Table, Vec<u8>)> {
     let mut rows = Vec::new();
-    if let Some(target) = pdu.redacts().map(EventKey::of) {
-        rows.push((tables::REDACTIONS, redaction::row(target, pdu.key())));
-    }
     let parent = pdu.content().get("m.relates_to").and_then(|relates| relates.get("event_id")?.as_str());
     if let Some(parent) = parent {
         let key = [EventKey::of(parent).as_bytes(), announced].concat();

@@ -39,6 +39,7 @@ const BY_ROOM: &[Table] = &[
     tables::UNANSWERED,
     tables::GAPS,
     tables::AUTH_GRAPH,
+    tables::REDACTIONS,
     tables::CONDEMNED,
     tables::CONDEMNED_EVENTS,
     tables::ROOM_ALIASES,

@@ -11,13 +11,39 @@ use state_res::tree::{NodeHash, Nodes as _, Root, TreeError};
 use std::collections::HashSet;
 use storage::{Batch, Version};
 
+/// Of the nodes of a whole state, those that have to be written: those that are not there, and those on the list of the condemned, which the
+/// batch takes off it.
+///
+/// The others stay at least as long as the epoch to which the batch has to be bound. As it is asked of each node of the state, it does not matter
+/// that a node may be there without those below it, where something that was made in several batches broke off.
+pub(crate) fn absent(
+    reader: &RoomReader,
+    nodes: Vec<(NodeHash, Vec<u8>)>,
+    batch: &mut Batch,
+) -> Result<Vec<(NodeHash, Vec<u8>)>> {
+    let is_condemned = Epoch::read(&reader.snapshot, reader.room)?.is_condemned();
+    let mut absent = Vec::new();
+    for (hash, bytes) in nodes {
+        let key = room_key(reader.room, hash.as_bytes());
+        let is_listed = is_condemned && reader.snapshot.contains(tables::CONDEMNED, &key)?;
+        if is_listed {
+            batch.delete(tables::CONDEMNED, &key);
+        }
+        if is_listed || !reader.snapshot.contains(tables::NODES, &key)? {
+            absent.push((hash, bytes));
+        }
+    }
+    Ok(absent)
+}
+
 /// Binds a batch that refers to `roots` to the room's sweep epoch. While nodes are condemned, it also puts those below the
-/// roots again, and takes them off the list.
+/// roots again, and takes them off the list. `given` are the events of whole states among them.
 ///
 /// Only nodes on the list and those that this writer makes are followed; why that is enough is said in [`super`].
 pub(in crate::rooms) fn guard(
     reader: &RoomReader,
     roots: impl IntoIterator<Item = Root>,
+    given: Vec<EventKey>,
     batch: &mut Batch,
 ) -> Result<()> {
     if !bind(reader, batch)? {
@@ -25,7 +51,7 @@ pub(in crate::rooms) fn guard(
     }
     let mut seen: HashSet<NodeHash> = HashSet::new();
     let mut spared = 0;
-    let mut named = Vec::new();
+    let mut named = given;
     let mut open: Vec<NodeHash> = roots.into_iter().filter_map(Root::node).collect();
     while let Some(hash) = open.pop() {
         if !seen.insert(hash) {

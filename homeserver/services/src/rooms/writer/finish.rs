@@ -1,14 +1,15 @@
 //! The batch that a writer's work comes to: events' bytes, the rows that follow from the current state, what waits for other servers, the head.
 
-use super::{Made, RoomWriter, put_with_position};
+use super::{Made, Placed, RoomWriter, put_with_position};
 use crate::error::Result;
 use crate::rooms::facts::Facts;
 use crate::rooms::head::Head;
 use crate::rooms::policy;
 use crate::rooms::reader::{Member, Membership, encode_member, room_key};
 use crate::rooms::record::StoredEvent;
+use crate::rooms::redaction::{self, Reach};
 use crate::rooms::standing::Fate;
-use crate::rooms::{memberships, redaction, sweep, topic, user_topic};
+use crate::rooms::{memberships, sweep, topic, user_topic};
 use crate::tables;
 use bytes::Bytes;
 use state_res::ids::{EventKey, StateKeyId, UserKey};
@@ -107,11 +108,11 @@ impl RoomWriter<'_> {
         };
         self.roots.insert(self.head.root);
         self.roots.extend(self.head.extremities.iter().map(|extremity| extremity.after));
-        sweep::guard(&self.reader, std::mem::take(&mut self.roots), &mut self.batch)?;
+        sweep::guard(&self.reader, std::mem::take(&mut self.roots), std::mem::take(&mut self.given), &mut self.batch)?;
         self.head.version += 1;
         let head_bytes = Bytes::from(self.head.encode());
         self.batch.put(tables::HEAD, room.as_bytes(), &head_bytes);
-        if self.events.iter().any(|placed| placed.fate == Fate::Accepted && !placed.old) {
+        if self.events.iter().any(|placed| placed.fate == Fate::Accepted && !placed.is_quiet) {
             self.batch.topic(topic(room));
         }
         if self.events.iter().any(|placed| placed.pdu.is_state_of(policy::TYPE, "")) {
@@ -144,25 +145,17 @@ impl RoomWriter<'_> {
         let room = self.reader.room;
         let mut bytes: BTreeMap<EventKey, StoredEvent> = BTreeMap::new();
         let mut replaced = Vec::new();
-        let placed: Vec<(Pdu, Fate)> = self.events.iter().map(|one| (one.pdu.clone(), one.fate)).collect();
-        for (pdu, fate) in &placed {
-            // One that arrived before its target.
-            let redaction = redaction::effective(&self.reader, self.head.root, pdu)?;
-            let stored = if redaction.is_some() {
-                StoredEvent::encode(room, &pdu.redacted()).marked_redacted()
-            } else {
-                StoredEvent::encode(room, pdu)
-            };
-            bytes.insert(pdu.key(), stored);
+        for Placed { pdu, fate, before, is_old, .. } in &self.events {
+            bytes.insert(pdu.key(), redaction::to_be_stored(&self.reader, pdu)?);
             if *fate == Fate::Accepted && pdu.event_type() == "m.room.redaction" {
-                let Some(target) = pdu.redacts() else { continue };
-                let target_key = EventKey::of(target);
-                self.batch.put(tables::REDACTIONS, &redaction::row(target_key, pdu.key()), b"");
-                let Some(target_pdu) = self.reader.pdu(target_key)? else { continue };
-                if redaction::allowed(&self.reader, self.head.root, pdu, &target_pdu)? {
-                    bytes.insert(target_key, StoredEvent::encode(room, &target_pdu.redacted()).marked_redacted());
-                    replaced.push(target_key);
-                }
+                let Some(target) = pdu.redacts().map(EventKey::of) else { continue };
+                // As for soft failure, the current state has no say about older history.
+                let states = [*before, self.head.root];
+                let reach = Reach::of(&self.reader, pdu, if *is_old { &states[..1] } else { &states })?;
+                self.batch.put(tables::REDACTIONS, &redaction::row(room, target, &reach, pdu.key()), b"");
+                let Some(target) = self.reader.pdu(target)?.filter(|target| reach.includes(target)) else { continue };
+                bytes.insert(target.key(), redaction::redacted(room, &target));
+                replaced.push(target.key());
             }
         }
         for (event, stored) in &bytes {
