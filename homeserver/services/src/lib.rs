@@ -153,11 +153,12 @@ impl Services {
         self.world.spawn("clock", noting);
     }
 
-    /// Begins to send what waits for other servers, and to ask policy servers about what waits for them, until [`Self::stopping`] is cancelled. Call it once the inbound routes are served:
-    /// other servers will ask for our keys.
+    /// Begins to send what waits for other servers, to ask policy servers about what waits for them, and to tell of ended
+    /// invites who was away, until [`Self::stopping`] is cancelled. Call it once the inbound routes are served: other servers will ask for our keys.
     pub fn start_federation(&self) {
         self.queues.start();
         self.world.spawn("unanswered events", self.peers.clone().ask_again(self.stopping.clone()));
+        self.world.spawn("untold leaves", self.peers.clone().tell_later(self.stopping.clone()));
         let (store, outbox, queues, stopping) =
             (self.store.clone(), self.outbox.clone(), self.queues.clone(), self.stopping.clone());
         self.world.spawn("outbox", async move {

@@ -110,6 +110,8 @@ tables! {
     SERVER_KEYS = 72, Point, "server name, key id" => "key, validity";
     /// Joins through another server that are under way, or have broken off, to rooms that are not here.
     JOINS = 74, Range, "room" => "room id";
+    /// Ended invites to, and knocks on, rooms that are not here, of which no server in the room has heard yet.
+    UNTOLD = 75, Range, "user, room" => "whom to tell what, since when (JSON)";
     /// Our own signing keys.
     SIGNING_KEYS = 73, Point, "key id" => "seed, expired at";
 

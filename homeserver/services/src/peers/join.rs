@@ -1,16 +1,15 @@
-//! Joining, leaving and knocking through another server.
+//! Joining and knocking through another server.
 
 use super::fetch::State;
 use super::{Peers, remote_error};
 use crate::error::{Error, Result};
-use crate::rooms::memberships::{self, Change, Outside};
+use crate::rooms::Membership;
+use crate::rooms::memberships::Outside;
 use crate::rooms::policy::{PolicyServer, Whose};
 use crate::rooms::reader::{Member, encode_member, room_key};
 use crate::rooms::standing::Fate;
 use crate::rooms::sweep::Epoch;
-use crate::rooms::{Membership, user_topic};
 use crate::tables;
-use federation::client::RequestError;
 use federation::types::{JoinAnswer, Template};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -26,13 +25,11 @@ use std::time::Duration;
 use storage::{Batch, Outcome};
 
 /// Most servers asked for one join.
-const MAX_SERVERS: usize = 8;
+pub(super) const MAX_SERVERS: usize = 8;
 /// How often a join begins anew because the room's old states are swept meanwhile.
 const MAX_SWEEPS: usize = 20;
 /// For how long it waits before.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
-/// How long other servers have to take note that a user does not follow an invite, or takes back a knock.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of one step of bulk work.
 const STEP: usize = 256 * 1024;
 
@@ -215,7 +212,7 @@ impl Peers {
     }
 
     /// Completes and signs a template, after making sure that it is what we asked for.
-    fn complete(
+    pub(super) fn complete(
         &self,
         template: &Template,
         membership: &str,
@@ -380,48 +377,6 @@ impl Peers {
         }
     }
 
-    /// Ends an invite or knock to a room of which we hold no state: tells a server in the room, and forgets it here even if none answers.
-    ///
-    /// # Errors
-    /// A failing store.
-    pub async fn leave_remote(
-        &self,
-        user_id: &str,
-        room_id: &str,
-        servers: &[String],
-        content: &Map<String, Value>,
-    ) -> Result<()> {
-        let telling = async {
-            for server in servers.iter().filter(|server| *server != self.server_name()).take(MAX_SERVERS) {
-                match self.leave_through(server, user_id, room_id, content).await {
-                    Ok(()) => break,
-                    Err(error) => tracing::info!(%server, room = room_id, %error, "leaving through this server failed"),
-                }
-            }
-        };
-        // The user waits, and the other servers may be gone for good.
-        if self.world().timeout(LEAVE_TIMEOUT, telling).await.is_err() {
-            tracing::info!(room = room_id, "nobody was told in time that a user has left");
-        }
-        self.write_membership(user_id, room_id, Membership::Leave, Outside::default()).await
-    }
-
-    async fn leave_through(
-        &self,
-        server: &str,
-        user_id: &str,
-        room_id: &str,
-        content: &Map<String, Value>,
-    ) -> Result<()> {
-        let template = self.client.make_leave(server, room_id, user_id).await.map_err(|error| remote_error(&error))?;
-        let (_, leave) = self.complete(&template, "leave", user_id, room_id, content)?;
-        let bytes = leave.canonical().to_vec().into();
-        self.client
-            .send_leave(server, room_id, leave.event_id(), bytes)
-            .await
-            .map_err(|error: RequestError| remote_error(&error))
-    }
-
     /// Knocks on a room by way of one of `servers`.
     ///
     /// # Errors
@@ -465,26 +420,5 @@ impl Peers {
             "event_id": knock.event_id(), "origin_server_ts": knock.origin_server_ts(),
         }));
         Ok((server, Value::Array(stripped).to_string(), version))
-    }
-
-    /// Writes a local user's membership of a room of which we hold no state.
-    pub(super) async fn write_membership(
-        &self,
-        user_id: &str,
-        room_id: &str,
-        membership: Membership,
-        outside: Outside<'_>,
-    ) -> Result<()> {
-        let (user, room) = (UserKey::of(user_id), RoomKey::of(room_id));
-        let deps = self.rooms.deps();
-        let previous = memberships::of_user_in(&deps.store.snapshot(), user, room)?.map(|row| row.membership);
-        let mut batch = Batch::with_random_id(self.world());
-        let change = Change { user, room, room_id, membership, previous, event: None, ordinal: 0 };
-        memberships::write_remote(&mut batch, &change, &outside);
-        batch.topic(user_topic(user));
-        deps.user_rooms.begin(&[user]);
-        let result = self.commit(batch).await;
-        deps.user_rooms.end(&[user]);
-        result
     }
 }

@@ -13,6 +13,7 @@ mod invite;
 mod join;
 mod judge;
 mod key_store;
+mod leave;
 mod membership;
 mod outliers;
 mod questions;

@@ -71,8 +71,11 @@ fn prefix(room: RoomKey, target: EventKey, reach: &str) -> Vec<u8> {
 /// arrives. They need not be there any more themselves.
 fn effective<'r>(reader: &'r RoomReader, target: &Pdu) -> impl Iterator<Item = Result<EventKey>> + 'r {
     let (room, key) = (reader.room(), target.key());
+    let of_target = [*room.as_bytes(), *key.as_bytes()].concat();
+    // Nearly nothing is redacted, which one look tells.
+    let is_named = reader.snapshot().scan_prefix(tables::REDACTIONS, &of_target).next().is_some();
     let server = server_of(target.sender()).unwrap_or_default().to_owned();
-    let reaches = (target.event_type() != "m.room.create").then(|| [String::new(), server]);
+    let reaches = (is_named && target.event_type() != "m.room.create").then(|| [String::new(), server]);
     let rows = move |reach: String| reader.snapshot().scan_prefix(tables::REDACTIONS, &prefix(room, key, &reach));
     reaches.into_iter().flatten().flat_map(rows).filter_map(|row| match row {
         Ok((row, _)) => row.last_chunk().map(|key| Ok(EventKey::from_bytes(*key))),

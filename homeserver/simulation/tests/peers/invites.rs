@@ -196,3 +196,48 @@ fn nobody_is_shown_what_others_are_made_to_say_of_a_room() {
         })
         .unwrap();
 }
+
+/// Who turns an invite down is rid of it at once. The room hears of it when its server is back, also after a restart of ours, unless there has
+/// been another invite since.
+#[test]
+fn an_invite_turned_down_while_its_server_is_away_is_over_there_later() {
+    for (nth, version) in ["6", "10", "12"].into_iter().enumerate() {
+        for (again, restarts) in [(false, false), (false, true), (true, false)] {
+            let network = Network::new(23 + nth as u64, 2);
+            network
+                .run(async {
+                    let case = format!("version {version}, invited again: {again}, restarted: {restarts}");
+                    network.start_all().await.unwrap();
+                    let (one, two) = (network.server(0), network.server(1));
+                    let (alice, bob) = (one.register("alice").await.unwrap(), two.register("bob").await.unwrap());
+                    let body = json!({ "preset": "private_chat", "room_version": version, "invite": [bob.id] });
+                    let room = one.call(Method::POST, "/createRoom", &alice.token, &body).await.unwrap();
+                    let room = room["room_id"].as_str().unwrap().to_owned();
+                    network.wait(Duration::from_secs(5)).await;
+                    network.cut(0, 1);
+                    let path = format!("/rooms/{room}/leave");
+                    two.call(Method::POST, &path, &bob.token, &json!({ "reason": "no" })).await.unwrap();
+                    assert!(rooms(two, &bob, "invite").await.is_empty(), "{case}");
+                    if restarts {
+                        two.crash();
+                        two.start().await.unwrap();
+                    }
+                    network.wait(Duration::from_secs(60 * 60)).await;
+                    network.heal_all();
+                    if again {
+                        let target = json!({ "user_id": bob.id, "reason": "please" });
+                        one.call(Method::POST, &format!("/rooms/{room}/invite"), &alice.token, &target).await.unwrap();
+                    }
+                    network.wait(Duration::from_secs(20 * 60)).await;
+                    let path = format!("/rooms/{room}/state/m.room.member/{}", bob.id);
+                    let member = one.call(Method::GET, &path, &alice.token, &Value::Null).await.unwrap();
+                    assert_eq!(member["membership"], if again { "invite" } else { "leave" }, "{case}: {member}");
+                    assert_eq!(member["reason"], if again { "please" } else { "no" }, "{case}: {member}");
+                    assert_eq!(rooms(two, &bob, "invite").await.len(), usize::from(again), "{case}");
+                    let store = &two.services().unwrap().store;
+                    assert_eq!(store.snapshot().scan_prefix(services::tables::UNTOLD, b"").count(), 0, "{case}");
+                })
+                .unwrap();
+        }
+    }
+}

@@ -401,3 +401,36 @@ fn what_a_join_was_not_told_is_found_out() {
         }
     }
 }
+
+// clause: P3
+/// Who shows a spoilt server ACL in the answer to a join does not shut out those whom it lets in.
+#[test]
+fn a_spoilt_server_acl_that_comes_with_a_join_shuts_nobody_out() {
+    for version in VERSIONS {
+        let network = Network::new(100, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut history = History::new(&scene.peer, version);
+                history.add(&scene.peer, "m.room.server_acl", Some(""), json!({ "allow": ["*"] }));
+                history.hides_auth_chain = false;
+                history.script(
+                    &scene.peer,
+                    |_| true,
+                    |event| {
+                        let mut shown = event.json.clone();
+                        if shown["type"] == "m.room.server_acl" {
+                            shown.insert("content".into(), json!({ "allow": ["*"], "deny": ["*"] }));
+                        }
+                        shown
+                    },
+                );
+                let join = format!("/join/{}?via=peer.example", history.room.id);
+                scene.call(Method::POST, &join, json!({})).await.unwrap();
+                let next = history.add(&scene.peer, "m.room.message", None, message("next"));
+                scene.send(&[&next]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
+                assert!(scene.shown(&history.room, &next).await.is_some(), "version {version}");
+            })
+            .unwrap();
+    }
+}

@@ -225,16 +225,18 @@ fn later_versions_look_at_the_level_and_the_domain() {
                         );
                     }
                 }
-                // Nor does it help to send one as if from the time when the level was there.
-                later.levels(50, None).await;
-                let then = later.theirs.clone();
-                later.levels(0, None).await;
-                let target = later.target();
-                scene.send(&[&target]).await.unwrap();
-                let now = std::mem::replace(&mut later.theirs, then);
-                later.by_erin(&target.id).await;
-                later.theirs = now;
-                assert!(!later.is_redacted(&target).await, "version {version}: backdated");
+                // Nor does it help to send one as if from the time when the level was there, and from before that time it has none.
+                for (then, now) in [(50, 0), (0, 50)] {
+                    later.levels(then, None).await;
+                    let earlier = later.theirs.clone();
+                    later.levels(now, None).await;
+                    let target = later.target();
+                    scene.send(&[&target]).await.unwrap();
+                    let latest = std::mem::replace(&mut later.theirs, earlier);
+                    later.by_erin(&target.id).await;
+                    later.theirs = latest;
+                    assert!(!later.is_redacted(&target).await, "version {version}: as if from when it was {then}");
+                }
 
                 // Carol has no level. Bob is of her server, erin of one whose name ends as hers does.
                 later.levels(0, None).await;

@@ -158,3 +158,41 @@ fn a_spoilt_server_acl_shuts_nobody_out() {
         }
     }
 }
+
+// clause: P3, P4
+/// Nor does one that is shown as an auth event condemn what cites it.
+#[test]
+fn a_spoilt_auth_event_condemns_nothing_that_cites_it() {
+    const EVE: &str = "@eve:peer.example";
+    let network = Network::new(99, 1);
+    network
+        .run(async {
+            let scene = Scene::begin(&network, "8").await;
+            let mut room = scene.room().await;
+            let (other, _) = scene.dans_peer(&room).await;
+            let rule = json!({ "join_rule": "restricted", "allow": [] });
+            scene.act(&mut room, Method::PUT, "state/m.room.join_rules", rule).await;
+            let content = json!({ "membership": "join", "join_authorised_via_users_server": BOB });
+            let before: Vec<String> = room.state.values().cloned().collect();
+            let join = scene.peer.event(&mut room, EVE, "m.room.member", Some(EVE), content);
+            let text = scene.peer.event(&mut room, EVE, "m.room.message", None, json!({ "body": "hello" }));
+            let shown = json!(spoilt(std::slice::from_ref(&join))[0].json);
+            other.script(move |asked| {
+                let body = match &asked.path {
+                    path if path.contains("/get_missing_events/") => json!({ "events": [] }),
+                    path if path.contains("/event_auth/") => json!({ "auth_chain": [shown] }),
+                    path if path.contains("/event/") => {
+                        json!({ "origin": "o", "origin_server_ts": 1, "pdus": [shown] })
+                    }
+                    path if path.contains("/state_ids/") => json!({ "pdu_ids": before, "auth_chain_ids": [] }),
+                    _ => return None,
+                };
+                Some(Scripted { after: Duration::ZERO, answer: Some((200, body)) })
+            });
+            other.send(scene.server().name(), std::slice::from_ref(&text)).await.unwrap();
+            assert!(scene.shown(&room, &text).await.is_none());
+            scene.send(&[&join, &text]).await.unwrap();
+            assert_eq!(scene.shown(&room, &text).await.unwrap()["content"], json!({ "body": "hello" }));
+        })
+        .unwrap();
+}
