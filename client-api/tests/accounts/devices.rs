@@ -69,7 +69,13 @@ fn removing_a_device_takes_the_password() {
             assert_eq!(refused.challenge("m.login.password"), session);
             refused.error(401, "M_FORBIDDEN");
         }
-        // A session belongs to one user and one operation.
+        // A session belongs to one user and one operation, on what it was begun for.
+        let others = format!("/devices/{}", alice.device_id);
+        let auth = json!({ "auth": password_auth(&session, "alice", PASSWORD) });
+        server.delete(&others, &alice.token, auth.clone()).await.error(403, "M_FORBIDDEN");
+        let mut both = auth;
+        both["devices"] = json!([other.device_id, alice.device_id]);
+        server.post("/delete_devices", &alice.token, both).await.error(403, "M_FORBIDDEN");
         let auth = json!({ "auth": password_auth(&session, "bob", PASSWORD) });
         server.delete(&path, &bob.token, auth).await.error(401, "M_FORBIDDEN");
         let auth = json!({ "new_password": "new", "auth": password_auth(&session, "alice", PASSWORD) });

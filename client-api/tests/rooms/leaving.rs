@@ -179,3 +179,30 @@ fn a_forgotten_room_is_told_of_again_once_the_user_has_been_back() {
         }
     });
 }
+
+/// Another device of theirs knows the room still.
+#[test]
+fn a_room_that_was_left_and_forgotten_at_once_leaves_every_device() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        for end in ["leave", "kick", "invite"] {
+            let room = server.public_room(&alice).await;
+            match end {
+                "invite" => drop(server.act(&alice, "invite", &room, &bob).await.ok()),
+                _ => server.join(&bob, &room).await,
+            }
+            let since = token(&server, &bob).await;
+            match end {
+                "kick" => drop(server.act(&alice, "kick", &room, &bob).await.ok()),
+                _ => server.leave(&bob, &room).await,
+            }
+            server.post(&format!("/rooms/{room}/forget"), &bob.token, json!({})).await.ok();
+            let told = server.get(&format!("/sync?since={since}"), &bob.token).await.ok();
+            let left = &told["rooms"]["leave"][&room];
+            assert_eq!(left["timeline"]["events"], json!([]), "{end}: {told}");
+            let since = told["next_batch"].as_str().unwrap();
+            let told = server.get(&format!("/sync?since={since}&full_state=true"), &bob.token).await.ok();
+            assert_eq!(told["rooms"]["leave"][&room], Value::Null, "{end}");
+        }
+    });
+}

@@ -122,3 +122,35 @@ fn members_of_one_membership_or_not_of_another_are_listed() {
         }
     });
 }
+
+/// `unsigned.prev_content`: "only returned if the client has permission to see the previous event".
+#[test]
+fn what_was_replaced_is_shown_to_those_who_may_see_it() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        for visibility in ["joined", "invited", "shared"] {
+            let room = server.public_room(&alice).await;
+            let content = json!({ "history_visibility": visibility });
+            server.set_state(&alice, &room, "m.room.history_visibility", content).await.ok();
+            for topic in ["secret", "public"] {
+                server.set_state(&alice, &room, "m.room.topic", json!({ "topic": topic })).await.ok();
+            }
+            server.join(&bob, &room).await;
+            let sees_before = visibility == "shared";
+            let sync = server.get("/sync", &bob.token).await.ok();
+            let whole = server.room_get(&bob, &room, "state/m.room.topic?format=event").await.ok();
+            let all = server.room_get(&bob, &room, "state").await.ok();
+            for told in [&sync, &whole, &all] {
+                assert!(told.to_string().contains("public"), "{visibility}: {told}");
+                assert_eq!(told.to_string().contains("secret"), sees_before, "{visibility}: {told}");
+            }
+            assert!(whole["unsigned"]["replaces_state"].is_string(), "{visibility}: {whole}");
+            // What they saw they are shown, also where another event has taken its place.
+            server.set_state(&alice, &room, "m.room.topic", json!({ "topic": "next" })).await.ok();
+            let whole = server.room_get(&bob, &room, "state/m.room.topic?format=event").await.ok();
+            assert_eq!(whole["unsigned"]["prev_content"], json!({ "topic": "public" }), "{visibility}: {whole}");
+            server.leave(&bob, &room).await;
+            server.post(&format!("/rooms/{room}/forget"), &bob.token, json!({})).await.ok();
+        }
+    });
+}

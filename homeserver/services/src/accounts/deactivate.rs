@@ -30,7 +30,7 @@ impl Accounts {
         address: IpAddr,
     ) -> Result<()> {
         password::check_new(new_password)?;
-        let user_id = self.prove_password(session, "change password", auth, address).await?;
+        let user_id = self.prove_password(session, "change password", "", auth, address).await?;
         self.replace_password(&user_id, new_password).await?;
         if logout_devices {
             self.devices.remove_all_except(&user_id, session.map(|session| &*session.device_id)).await?;
@@ -50,11 +50,13 @@ impl Accounts {
         auth: Option<&AuthData>,
         address: IpAddr,
     ) -> Result<()> {
-        let user_id = self.prove_password(Some(session), "delete devices", auth, address).await?;
+        let mut named: Vec<&str> = device_ids.iter().map(String::as_str).collect();
+        named.sort_unstable();
+        let user_id = self.prove_password(Some(session), "delete devices", &named.join("\0"), auth, address).await?;
         self.devices.remove(&user_id, device_ids).await
     }
 
-    /// User-interactive auth whose one stage is the account's password: the user it proved.
+    /// User-interactive auth whose one stage is the account's password, for an operation on `subject`: the user it proved.
     ///
     /// # Errors
     ///
@@ -63,11 +65,12 @@ impl Accounts {
         &self,
         session: Option<&Session>,
         operation: &'static str,
+        subject: &str,
         auth: Option<&AuthData>,
         address: IpAddr,
     ) -> Result<String> {
         let user_id = session.map(|session| &*session.user_id);
-        let challenge = Challenge { operation, user_id, flows: &[&[uia::PASSWORD]] };
+        let challenge = Challenge { operation, subject, user_id, flows: &[&[uia::PASSWORD]] };
         let proved = self.interactive_auth(challenge, auth, address).await?;
         proved.ok_or_else(|| Error::internal("a password stage was complete without an owner"))
     }
@@ -125,7 +128,7 @@ impl Services {
         auth: Option<&AuthData>,
         address: IpAddr,
     ) -> Result<()> {
-        let user_id = self.accounts.prove_password(session, "deactivate", auth, address).await?;
+        let user_id = self.accounts.prove_password(session, "deactivate", "", auth, address).await?;
         self.deactivate(&user_id, erase).await
     }
 

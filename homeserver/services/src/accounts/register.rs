@@ -82,7 +82,7 @@ impl Accounts {
         } else if request.auth.is_some() {
             return Err(Error::missing_param("`password` is missing."));
         }
-        let challenge = Challenge { operation: "register", user_id: None, flows };
+        let challenge = Challenge { operation: "register", subject: "", user_id: None, flows };
         self.interactive_auth(challenge, request.auth.as_ref(), address).await?;
         self.limits.take(&self.limits.configured.registrations, &limits::of_address(address))?;
         let account = NewAccount {

@@ -45,6 +45,8 @@ pub struct AuthData {
 pub struct Challenge<'a> {
     /// The operation, so that a session made for one cannot be used for another.
     pub operation: &'static str,
+    /// What is operated on, where the user has agreed to that and nothing else; may be empty.
+    pub subject: &'a str,
     /// The user whose password is wanted; `None` where the request has no access token.
     pub user_id: Option<&'a str>,
     /// The flows, each a list of stages in order. Any one is enough.
@@ -63,6 +65,7 @@ impl Default for UiaSessions {
 #[derive(Debug, Clone)]
 struct UiaSession {
     operation: &'static str,
+    subject: String,
     user_id: Option<String>,
     completed: Vec<&'static str>,
     /// Who the password stage turned out to be about.
@@ -76,7 +79,8 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// 401 with flows, session and completed stages, until then; 429 where someone guesses.
+    /// 401 with flows, session and completed stages, until then; 403 `M_FORBIDDEN` for a session that was begun for something else of the same
+    /// kind; 429 where someone guesses.
     pub async fn interactive_auth(
         &self,
         challenge: Challenge<'_>,
@@ -86,6 +90,11 @@ impl Accounts {
         let Some(auth) = auth else { return Err(self.ask(challenge, None, None)) };
         let (id, mut session) = match &auth.session {
             Some(id) => match self.interactive.find(id, challenge, self.world.now()) {
+                Some(session) if session.subject != challenge.subject => {
+                    return Err(Error::forbidden(
+                        "`auth.session` was begun for another request than this; leave `auth` out to begin one for this.",
+                    ));
+                }
                 Some(session) => (Some(id.clone()), session),
                 None => {
                     let why = "`auth.session` is not known (any more); start again with the session given here";
@@ -222,6 +231,7 @@ impl UiaSession {
     fn new(challenge: Challenge<'_>, now: Timestamp) -> Self {
         Self {
             operation: challenge.operation,
+            subject: challenge.subject.to_owned(),
             user_id: challenge.user_id.map(str::to_owned),
             completed: Vec::new(),
             proved: None,

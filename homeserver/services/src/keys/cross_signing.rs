@@ -138,7 +138,7 @@ impl Keys {
             let updates = replace(&mut batch, &snapshot, user_id, user, upload)?;
             let Some(updates) = updates else { return Ok(()) };
             if had_master && !proved {
-                accounts.prove_password(Some(session), "upload cross-signing keys", auth, address).await?;
+                accounts.prove_password(Some(session), "upload cross-signing keys", "", auth, address).await?;
                 proved = true;
             }
             if updates.is_empty() {

@@ -1,7 +1,7 @@
 //! Events as one client sees them: the stored slices with `unsigned` computed for the viewer.
 
 use super::facts::Facts;
-use super::reader::RoomReader;
+use super::reader::{Membership, RoomReader};
 use super::record::{StoredEvent, read_object, write_integer, write_json_string};
 use super::standing::Standing;
 use super::visibility::Viewer;
@@ -112,7 +112,7 @@ impl ClientView<'_> {
         out.extend_from_slice(membership.as_str().as_bytes());
         out.push(b'"');
         if let Some(previous) = facts.replaced(self.reader)? {
-            self.write_previous(out, previous)?;
+            self.write_previous(out, previous, standing)?;
         }
         if let Some(transaction) = facts.transaction(self.user, self.device_id)? {
             out.extend_from_slice(b",\"transaction_id\":");
@@ -158,14 +158,17 @@ impl ClientView<'_> {
         Ok(String::from_utf8(out).unwrap_or_default())
     }
 
-    fn write_previous(&self, out: &mut Vec<u8>, previous: EventKey) -> Result<()> {
+    /// What a state event replaced: its id, and its content for those who saw the state before the event, or may see that one itself.
+    fn write_previous(&self, out: &mut Vec<u8>, previous: EventKey, standing: &Standing) -> Result<()> {
         // A purge lets go what was before an event a little earlier than what is known about that one.
         let Some(previous) = self.reader.stored(previous)? else { return Ok(()) };
-        let previous = self.shown(&previous, || self.reader.standing(previous.key()))?;
-        out.extend_from_slice(b",\"prev_content\":");
-        out.extend_from_slice(previous.content_json().as_bytes());
-        out.extend_from_slice(b",\"prev_sender\":");
-        write_json_string(out, &previous.sender());
+        if self.viewer.membership_at(standing.before)? == Membership::Join || self.viewer.may_see(&previous)? {
+            let previous = self.shown(&previous, || self.reader.standing(previous.key()))?;
+            out.extend_from_slice(b",\"prev_content\":");
+            out.extend_from_slice(previous.content_json().as_bytes());
+            out.extend_from_slice(b",\"prev_sender\":");
+            write_json_string(out, &previous.sender());
+        }
         out.extend_from_slice(b",\"replaces_state\":");
         write_json_string(out, previous.event_id());
         Ok(())

@@ -260,11 +260,14 @@ impl Look<'_> {
             Some(_) => seen.is_none_or(|seen| row.position > seen.position),
             None => self.request.filter.room.include_leave,
         };
-        if !wanted || memberships::is_forgotten(reader.snapshot(), self.user, row.room)? {
+        // A device that knows the room has to hear that it is left, also if the user has forgotten it since.
+        let is_forgotten = memberships::is_forgotten(reader.snapshot(), self.user, row.room)?;
+        let was_there = matches!(row.previous, Some(Membership::Join | Membership::Invite | Membership::Knock));
+        if !wanted || is_forgotten && (seen.is_none() || !was_there) {
             return Ok(false);
         }
         // Of a room that was deleted here since, this is all there is to tell, too.
-        if row.event.is_none() || reader.head()?.is_none() {
+        if is_forgotten || row.event.is_none() || reader.head()?.is_none() {
             let state = if self.request.state_after { "state_after" } else { "state" };
             let _ = write!(json, "{{\"timeline\":{{\"events\":[],\"limited\":false}},\"{state}\":{{\"events\":[]}}}}");
             return Ok(true);
