@@ -74,7 +74,7 @@ tables! {
     /// Events that relate to another.
     RELATIONS = 54, Range, "parent event, pos, ord" => "child event, relation type, event type";
     /// Redactions by the event that they name, which may not be here yet, or any more.
-    REDACTIONS = 55, Range, "room, redacted event, the only server whose events it may redact (or nothing), redaction event" => "";
+    REDACTIONS = 55, Range, "room, redacted event, the only server whose events it may redact (or nothing), redaction event" => "history key of older history";
     /// Rooms that a user has forgotten.
     FORGOTTEN = 56, Point, "user, room" => "pos";
     /// Room ids by key, and whether the room is known.

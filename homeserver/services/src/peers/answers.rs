@@ -80,7 +80,7 @@ impl PeerAnswers {
         let received = self.vouch(version, received, &reader, head.root)?;
         let event = self
             .peers
-            .check_one(version, received)
+            .check_one(origin, version, received)
             .await
             .ok_or_else(|| Error::invalid_param("The event's signatures do not hold."))?
             .into_event();

@@ -77,7 +77,7 @@ impl Peers {
         let events = events.map_err(|error| super::remote_error(&error))?;
         let reader = self.rooms.reader(RoomKey::of(room_id));
         let mut found: BTreeMap<EventKey, Pdu> = BTreeMap::new();
-        for event in self.check_all(version, room_id, events).await {
+        for event in self.check_all(server, version, room_id, events).await {
             let pdu = event.into_event();
             if !Self::is_placed(&reader, pdu.event_id())? {
                 found.insert(pdu.key(), pdu);
@@ -187,9 +187,10 @@ impl Peers {
                     _ => None,
                 };
                 let before = match given {
+                    // As it is, not resolved with what we know before it: it is about this event alone, and changes nothing of the room's present.
                     Some(state) => {
                         writer.take_on_trust(pdu.key());
-                        super::receive::state_with_told(writer, pdu.prev_events(), state)?
+                        writer.root_of(state)?
                     }
                     None => super::receive::state_after_all(writer, pdu.prev_events())?,
                 };

@@ -70,7 +70,7 @@ impl Peers {
                 }
             };
             let before = found.len();
-            for checked in self.check_all(version, room_id, events).await {
+            for checked in self.check_all(origin, version, room_id, events).await {
                 let pdu = checked.into_event();
                 if pdu.key() != event.key() && !Self::is_placed(&reader, pdu.event_id())? {
                     found.insert(pdu.key(), pdu);
@@ -103,7 +103,7 @@ impl Peers {
             .event_auth(origin, event.room_id(), event.event_id())
             .await
             .map_err(|error| super::remote_error(&error))?;
-        let checked = self.check_all(version, event.room_id(), events).await;
+        let checked = self.check_all(origin, version, event.room_id(), events).await;
         self.store_outliers(event.room_id(), checked).await?;
         Ok(())
     }
@@ -132,13 +132,13 @@ impl Peers {
         } else {
             let client = &self.client;
             futures::stream::iter(missing)
-                .map(async |id| client.event(origin, &id).await.ok())
+                .map(|id| async move { client.event(origin, &id).await.ok() })
                 .buffer_unordered(CONCURRENT_FETCHES)
-                .filter_map(async |event| event)
+                .filter_map(std::future::ready)
                 .collect()
                 .await
         };
-        let checked = self.check_all(version, room_id, events).await;
+        let checked = self.check_all(origin, version, room_id, events).await;
         let fetched = self.store_outliers(room_id, checked).await?;
         let is_rejected = |id: &&str| fetched.get(&EventKey::of(id)).is_some_and(|(_, rejected)| *rejected);
         let kept = ids.pdu_ids.iter().map(String::as_str).filter(|id| !is_rejected(id));

@@ -3,15 +3,38 @@
 //! must not decide for good what we have of the event: a whole copy takes the place of a redacted one, and never the other way round.
 
 use super::Peers;
+use super::judge::is_spoilt;
 use crate::error::{Error, Result};
 use crate::rooms::reader::RoomReader;
-use crate::rooms::redaction;
+use crate::rooms::redaction::{self, Place};
 use crate::tables;
+use futures::{FutureExt, StreamExt};
 use state_res::ids::{EventKey, RoomKey};
 use state_res::pdu::Pdu;
+use state_res::room_version::RoomVersion;
 use state_res::sign::{ContentHash, compare_content_hash};
-use state_res::steps::Checked;
+use state_res::steps::{Checked, Received};
+use std::collections::HashMap;
+use std::time::Duration;
 use storage::{Batch, Version};
+
+/// As many events as may come live at a time; more are a state, or history.
+const FEW: usize = 1;
+/// Types of events whose content matters so much that whole copies are asked for wherever others turn up.
+const MATTERING: [&str; 8] = [
+    "m.room.encryption",
+    "m.room.history_visibility",
+    "m.room.join_rules",
+    "m.room.name",
+    "m.room.power_levels",
+    "m.room.server_acl",
+    "m.room.third_party_invite",
+    "m.room.topic",
+];
+/// Most events of which whole copies are asked for at a time.
+const MAX_ASKED: usize = 16;
+/// How long it takes at most.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is stored of an event.
 struct Copy {
@@ -21,24 +44,63 @@ struct Copy {
 }
 
 impl Peers {
-    /// An event of which `origin` gave a copy with a wrong content hash: whole, if its sender's server has it so.
-    pub(super) async fn whole(&self, origin: &str, copy: Checked) -> Result<Pdu> {
-        let copy = copy.into_event();
-        let (room_id, server) = (copy.room_id(), copy.sender_server());
-        let reader = self.rooms.reader(RoomKey::of(room_id));
-        if server == origin || server == self.server_name() || redaction::is_redacted(&reader, &copy)? {
-            return Ok(copy);
+    /// Of events that `from` gave with a wrong content hash, the whole ones, as far as their senders' servers have them and they matter: all of a few events that
+    /// come live, and of many only those on which it depends what the room is and who may do what in it.
+    pub(super) async fn whole(&self, from: &str, version: RoomVersion, events: Vec<Checked>) -> Vec<Checked> {
+        let is_live = events.len() <= FEW;
+        let mut wanted = Vec::new();
+        for checked in &events {
+            let event = checked.event();
+            let matters = is_live || MATTERING.contains(&event.event_type());
+            if matters
+                && checked.content_hash() == ContentHash::Differs
+                && ![from, self.server_name()].contains(&event.sender_server())
+                && wanted.len() < MAX_ASKED
+                && matches!(is_spoilt(&self.rooms.reader(RoomKey::of(event.room_id())), event), Ok(true))
+            {
+                wanted.push((
+                    event.sender_server().to_owned(),
+                    event.event_id().to_owned(),
+                    event.room_id().to_owned(),
+                ));
+            }
         }
-        let found = match self.client.event(server, copy.event_id()).await {
-            Ok(found) => self.check_all(copy.version(), room_id, vec![found]).await.pop(),
-            Err(error) => {
-                tracing::info!(event = copy.event_id(), %error, "a whole copy of an event cannot be had from its sender's server");
-                None
+        if wanted.is_empty() {
+            return events;
+        }
+        let mut found: HashMap<EventKey, Checked> = HashMap::new();
+        let asking = async {
+            let mut answers = futures::stream::iter(wanted)
+                .map(|(server, id, room_id)| self.whole_from(version, server, id, room_id).boxed())
+                .buffer_unordered(MAX_ASKED);
+            while let Some(answer) = answers.next().await {
+                found.extend(answer.map(|whole| (whole.event().key(), whole)));
             }
         };
-        let is_whole =
-            |found: &Checked| found.event().key() == copy.key() && found.content_hash() == ContentHash::Matches;
-        Ok(found.filter(is_whole).map_or(copy, Checked::into_event))
+        if self.world().timeout(PATIENCE, asking).await.is_err() {
+            tracing::info!("whole copies of some events cannot be had in time from their senders' servers");
+        }
+        events.into_iter().map(|event| found.remove(&event.event().key()).unwrap_or(event)).collect()
+    }
+
+    /// An event as its sender's server has it, if that is whole.
+    async fn whole_from(&self, version: RoomVersion, server: String, id: String, room_id: String) -> Option<Checked> {
+        match self.client.event(&server, &id).await {
+            Ok(found) => {
+                let found = Received::parse(version, found.as_bytes()).ok()?;
+                if found.event().event_id() != id || found.event().room_id() != room_id {
+                    return None;
+                }
+                self.check_copies(version, vec![found])
+                    .await
+                    .pop()
+                    .filter(|found| found.content_hash() == ContentHash::Matches)
+            }
+            Err(error) => {
+                tracing::info!(event = %id, %error, "a whole copy of an event cannot be had from its sender's server");
+                None
+            }
+        }
     }
 
     /// Whether all that is stored of an event is what was left of a copy with a wrong content hash.
@@ -95,7 +157,11 @@ impl Peers {
         let Some(stored) = reader.stored(event.key())? else { return Ok(()) };
         let mut batch = Batch::with_random_id(self.world());
         batch.require_version(tables::PDUS, event.key().as_bytes(), Version::of(stored.bytes()));
-        batch.put(tables::PDUS, event.key().as_bytes(), redaction::to_be_stored(&reader, event)?.bytes());
+        batch.put(
+            tables::PDUS,
+            event.key().as_bytes(),
+            redaction::to_be_stored(&reader, event, Place::Anywhere)?.bytes(),
+        );
         self.commit(batch).await?;
         self.rooms.deps().caches.forget_events(room, &[event.key()]);
         Ok(())

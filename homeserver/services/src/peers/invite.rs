@@ -134,7 +134,7 @@ impl Peers {
         })?;
         let received = Received::parse(version, request.event.as_bytes()).map_err(crate::rooms::writer::pdu_error)?;
         let checked = self
-            .check_one(version, received)
+            .check_one(origin, version, received)
             .await
             .ok_or_else(|| Error::invalid_param("The invite's signatures do not hold."))?;
         let invite = checked.into_event();
@@ -187,7 +187,7 @@ impl Peers {
     /// to have signed, the rest is left out, as their keys may not be there to be had.
     async fn signed_room_state(&self, version: RoomVersion, origin: &str, shown: Vec<Received>) -> Result<Vec<Pdu>> {
         let claimed: Vec<Pdu> = shown.iter().map(|event| event.event().clone()).collect();
-        let checked = self.check_received(version, shown).await.into_iter().map(Checked::into_event);
+        let checked = self.check_received(origin, version, shown).await.into_iter().map(Checked::into_event);
         let signed: HashMap<EventKey, Pdu> = checked.map(|event| (event.key(), event)).collect();
         let mut shown = Vec::with_capacity(signed.len());
         for (index, event) in claimed.iter().enumerate() {
@@ -233,7 +233,7 @@ impl Peers {
             return Err(format!("The end of {target}'s invite comes from another server than its sender's."));
         }
         let event = self
-            .check_one(version, received)
+            .check_one(origin, version, received)
             .await
             .ok_or_else(|| "the event's signatures do not hold".to_owned())?
             .into_event();

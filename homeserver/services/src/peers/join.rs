@@ -116,7 +116,7 @@ impl Peers {
             self.client.make_join(server, room_id, user_id, &versions()).await.map_err(|error| remote_error(&error))?;
         let (version, join) = self.complete(&template, "join", user_id, room_id, content)?;
         // From here on the room may send us events: they wait until the join has its place.
-        let _under_way = self.joins.begin(RoomKey::of(room_id));
+        let _under_way = self.joins.begin(RoomKey::of(room_id), self.world().now().millis());
         self.wait_until_removed(room_id).await?;
         let answer = self
             .client
@@ -173,13 +173,13 @@ impl Peers {
     async fn fetch_told(&self, server: &str, room_id: &str, version: RoomVersion, answer: JoinAnswer) -> Result<Told> {
         let bad = |what: &str| Error::new(502, "M_UNKNOWN", format!("{server} answered the join with {what}."));
         let state_count = answer.state.len();
-        let checked_state = self.check_all(version, room_id, answer.state).await;
+        let checked_state = self.check_all(server, version, room_id, answer.state).await;
         let state_ids: Vec<String> = checked_state.iter().map(|event| event.event().event_id().to_owned()).collect();
         if state_ids.len() < state_count {
             tracing::warn!(%server, room = room_id, dropped = state_count - state_ids.len(), "events of the room's state do not pass their checks");
         }
         let mut all = checked_state;
-        all.extend(self.check_all(version, room_id, answer.auth_chain).await);
+        all.extend(self.check_all(server, version, room_id, answer.auth_chain).await);
         let known = self.store_outliers(room_id, all).await?;
         let kept = state_ids
             .iter()

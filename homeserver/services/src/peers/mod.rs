@@ -56,10 +56,13 @@ use serde_json::Value;
 use state_res::ids::{EventKey, RoomKey};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 use under_way::UnderWay;
 
 /// Rooms whose incoming events wait for one another.
 const LOCKS: NonZeroUsize = NonZeroUsize::new(4_096).expect("4,096 is not 0");
+/// How long after the beginning of a join its room's events wait for its end.
+const MAX_JOIN_WAIT: Duration = Duration::from_secs(15);
 /// Longest name of a room version that another server's error may name, in bytes.
 const MAX_ROOM_VERSION: usize = 32;
 /// Gaps whose fillers do.
@@ -104,10 +107,16 @@ impl Peers {
         &self.client
     }
 
-    /// If a join to a room that we are not in is under way, waits for its end: until then its events find no room.
+    /// If a join to a room that we are not in has just begun, waits for its end: until then its events find no room. Not for long, as all that
+    /// the same server sends waits with them; what it has sent in vain is fetched when it follows up.
     async fn wait_for_join(&self, room_id: &str) -> crate::error::Result<()> {
-        while let Some(mut ending) = self.joins.ending(RoomKey::of(room_id)) {
-            if self.rooms.is_resident(room_id)? || ending.changed().await.is_err() {
+        while let Some((began, mut ending)) = self.joins.ending(RoomKey::of(room_id)) {
+            if self.rooms.is_resident(room_id)? {
+                break;
+            }
+            let waited = Duration::from_millis(self.world().now().millis().saturating_sub(began));
+            let Some(left) = MAX_JOIN_WAIT.checked_sub(waited).filter(|left| !left.is_zero()) else { break };
+            if !matches!(self.world().timeout(left, ending.changed()).await, Ok(Ok(()))) {
                 break;
             }
         }

@@ -5,9 +5,10 @@ use super::judge::is_spoilt;
 use super::switches::{ReceiptCheck, on};
 use crate::error::{Error, Result};
 use crate::rooms::reader::room_key;
+use crate::rooms::redaction::{self, Place};
 use crate::rooms::standing::Standing;
 use crate::rooms::sweep::{Patience, guard_outliers};
-use crate::rooms::{RoomReader, auth_graph, redaction};
+use crate::rooms::{RoomReader, auth_graph};
 use crate::tables;
 use state_res::auth::{self, Cited, Refusal};
 use state_res::ids::EventKey;
@@ -115,8 +116,11 @@ impl Peers {
             let verdict = check_by_auth_events(&reader, &fresh, pdu, &cited)?;
             fresh.insert(event, (pdu.clone(), verdict.is_err()));
             if let Err(refusal) = verdict {
-                let rests_on_doubtful = cited.iter().any(|(cited, _)| doubtful.contains(&cited.key()));
-                if rests_on_doubtful || is_spoilt(&reader, pdu)? {
+                let mut is_doubtful = is_spoilt(&reader, pdu)?;
+                for (cited, _) in &cited {
+                    is_doubtful |= doubtful.contains(&cited.key()) || is_spoilt(&reader, cited)?;
+                }
+                if is_doubtful {
                     tracing::info!(event = pdu.event_id(), %refusal, "left out: a copy without content is not allowed");
                     doubtful.insert(event);
                     continue;
@@ -157,7 +161,7 @@ impl Peers {
                 if reader.standing(*key)?.is_some() {
                     continue;
                 }
-                let stored = redaction::to_be_stored(&reader, pdu)?;
+                let stored = redaction::to_be_stored(&reader, pdu, Place::Anywhere)?;
                 let row = room_key(reader.room(), key.as_bytes());
                 batch.require_absent(tables::STANDING, &row);
                 batch.put(tables::PDUS, key.as_bytes(), stored.bytes());

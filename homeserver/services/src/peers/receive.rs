@@ -2,22 +2,21 @@
 
 use super::Peers;
 use super::fetch::State;
-use super::judge::{Verdict, allowed_in, judge};
+use super::judge::{Verdict, allowed_in, cites_newer, judge};
 use super::outliers::auth_events_of;
 use super::switches::{ReceiptCheck, on};
 use super::unanswered;
 use crate::error::{Error, Result};
 use crate::rooms::policy::{PolicyServer, Whose};
-use crate::rooms::standing::Fate;
-use crate::rooms::{RoomWriter, reader::room_key};
+use crate::rooms::standing::{Fate, Standing};
+use crate::rooms::{RoomReader, RoomWriter, reader::room_key};
 use crate::tables;
-use state_res::ids::{EventKey, RoomKey};
+use state_res::ids::{EventKey, RoomKey, StateKeyId};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
-use state_res::sign::ContentHash;
 use state_res::steps::Received;
-use state_res::tree::Root;
-use std::collections::HashMap;
+use state_res::tree::{self, Root};
+use std::collections::{BTreeMap, HashMap};
 
 /// How often a room's policy server is asked about one event. More than once only where the room changes it meanwhile.
 const MAX_ASKED: usize = 3;
@@ -63,7 +62,7 @@ struct Given {
 /// What placing an event came to.
 enum Placing {
     Done(Fate),
-    /// What its state was we know from another server, which does not allow the event. Nothing was written.
+    /// The state before it we know from another server only, and it does not fit the event, which it may not allow. Nothing was written.
     Doubtful(Error),
     /// The room's policy server, which has not been asked, has to sign the event first. Nothing was written.
     Unsigned(Box<PolicyServer>),
@@ -90,15 +89,11 @@ impl Peers {
         if is_placed && !self.is_blank(room_id, received.event().event_id()).map_err(|error| error.message)? {
             return Ok(());
         }
-        let checked =
-            self.check_one(version, received).await.ok_or_else(|| "the event's signatures do not hold".to_owned())?;
+        let checked = self.check_one(origin, version, received).await;
+        let event = checked.ok_or_else(|| "the event's signatures do not hold".to_owned())?.into_event();
         if is_placed {
             return Ok(());
         }
-        let event = match checked.content_hash() {
-            ContentHash::Matches => checked.into_event(),
-            ContentHash::Differs => self.whole(origin, checked).await.map_err(|error| error.message)?,
-        };
         match self.take(origin, version, event, false).await.map(|taken| taken.fate) {
             Ok(Fate::Accepted | Fate::SoftFailed) => Ok(()),
             Ok(Fate::Rejected) => Err("the event is not authorised".to_owned()),
@@ -184,7 +179,7 @@ impl Peers {
                     return Ok(Taken { fate, refusal: asked.refusal.filter(|_| fate == Fate::SoftFailed) });
                 }
                 Placing::Doubtful(_) if given.is_none() => {
-                    given = Some(self.second_opinion(origin, &event).await?);
+                    given = Some(self.second_opinion(origin, &event).await);
                     continue;
                 }
                 Placing::Doubtful(error) => return Err(error),
@@ -208,15 +203,15 @@ impl Peers {
 
     /// Where what we were told of a room does not allow an event, its origin is asked for the state before it. What that says is resolved with
     /// what we know, and stands in for what was kept from us: power levels, for example, that were left out of the answer to our join.
-    async fn second_opinion(&self, origin: &str, event: &Pdu) -> Result<Given> {
+    async fn second_opinion(&self, origin: &str, event: &Pdu) -> Given {
         let is_own = origin == event.sender_server();
         match self.fetch_state_before(origin, event.version(), event.room_id(), event.event_id()).await {
-            Ok(state) => Ok(Given { state: Some(state), lacks: false, is_own }),
-            Err(error) if is_own && error.status < 500 => {
-                tracing::info!(event = event.event_id(), %origin, %error, "an event's own server does not say what the state before it is");
-                Ok(Given { state: None, lacks: false, is_own })
+            Ok(state) => Given { state: Some(state), lacks: false, is_own },
+            Err(error) => {
+                tracing::info!(event = event.event_id(), %origin, %error, "the state before an event cannot be had from its origin");
+                // Other errors say nothing of the event.
+                Given { state: None, lacks: false, is_own: is_own && error.status == 404 }
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -241,13 +236,22 @@ fn place_in(
     }
     let told = given.and_then(|given| given.state.as_ref());
     let before = match told {
-        Some(told) => state_with_told(writer, event.prev_events(), told)?,
+        Some(told) => {
+            let told = with_members_it_lacks(&writer.reader, told)?;
+            state_with_told(writer, event.prev_events(), &told)?
+        }
         None => state_after_all(writer, event.prev_events())?,
     };
     if given.is_some() {
         writer.take_on_trust(event.key());
     }
     let is_told = writer.is_told(event.key(), event.prev_events())?;
+    if given.is_none() && is_told && cites_newer(&writer.reader, event, before)? {
+        writer.abandon();
+        return Ok(Placing::Doubtful(Error::forbidden(
+            "The state before the event, as another server tells it, is older than what it cites.",
+        )));
+    }
     let mut fate = match judge(writer, event, before, is_told)? {
         Verdict::Settled(fate) => fate,
         Verdict::Told(error) => match given {
@@ -296,10 +300,37 @@ pub(super) fn state_after_all(writer: &mut RoomWriter<'_>, events: &[String]) ->
 /// those that are here. Otherwise whoever names the newest event and one that nobody has could tell us what the room's state is.
 pub(super) fn state_with_told(writer: &mut RoomWriter<'_>, events: &[String], told: &State) -> Result<Root> {
     let mut roots = vec![writer.root_of(told)?];
+    roots.extend(known_before(writer, events)?);
+    writer.resolve(&roots)
+}
+
+/// The state after those of some events that have their places; `None` if none has.
+fn known_before(writer: &mut RoomWriter<'_>, events: &[String]) -> Result<Option<Root>> {
+    let mut roots = Vec::new();
     for id in events {
         roots.extend(state_after(writer, id)?);
     }
-    writer.resolve(&roots)
+    if roots.is_empty() { Ok(None) } else { writer.resolve(&roots).map(Some) }
+}
+
+/// A told state, and the members that it must have by what else it has: whoever was a member when one of its events had happened is in it, as a
+/// member or as one who left. Else who leaves some out would throw them out of a room that would not let them in again.
+fn with_members_it_lacks(reader: &RoomReader, told: &State) -> Result<State> {
+    let mut latest: Option<Standing> = None;
+    for (_, event) in told {
+        let standing = reader.standing(*event)?.filter(Standing::is_accepted);
+        if standing.as_ref().is_some_and(|one| latest.as_ref().is_none_or(|latest| one.depth > latest.depth)) {
+            latest = standing;
+        }
+    }
+    let Some(latest) = latest else { return Ok(told.clone()) };
+    let mut whole: BTreeMap<StateKeyId, EventKey> = BTreeMap::new();
+    for entry in tree::entries_of_type(reader, latest.after, "m.room.member") {
+        let (place, event) = entry?;
+        whole.insert(place, event);
+    }
+    whole.extend(told.iter().copied());
+    Ok(whole.into_iter().collect())
 }
 
 /// Whether what another server tells, by itself, allows an event.

@@ -30,7 +30,7 @@ impl Peers {
         let room = RoomKey::of(room_id);
         // A join writes what it needs before it makes the room ours: it has to be over, or not begun. Each of the two says that it is under
         // way before it looks for the other.
-        let _under_way = self.removals.begin(room);
+        let _under_way = self.removals.begin(room, self.world().now().millis());
         if self.joins.ending(room).is_some() {
             return Err(Error::new(409, "M_UNKNOWN", format!("A user of this server is just joining {room_id}.")));
         }

@@ -15,6 +15,8 @@ pub(super) struct UnderWay {
 
 struct Room {
     joins: usize,
+    /// When the first of them began, in milliseconds.
+    began: u64,
     /// Changed whenever a join ends.
     ended: watch::Sender<()>,
 }
@@ -26,16 +28,16 @@ pub(super) struct JoinUnderWay {
 }
 
 impl UnderWay {
-    /// Says that a join to a room is under way.
-    pub(super) fn begin(&self, room: RoomKey) -> JoinUnderWay {
+    /// Says that a join to a room is under way, from `now` on (in milliseconds).
+    pub(super) fn begin(&self, room: RoomKey, now: u64) -> JoinUnderWay {
         let mut rooms = self.rooms.lock();
-        rooms.entry(room).or_insert_with(|| Room { joins: 0, ended: watch::Sender::new(()) }).joins += 1;
+        rooms.entry(room).or_insert_with(|| Room { joins: 0, began: now, ended: watch::Sender::new(()) }).joins += 1;
         JoinUnderWay { rooms: self.clone(), room }
     }
 
-    /// What changes when a join to a room ends; `None` if there is none.
-    pub(super) fn ending(&self, room: RoomKey) -> Option<watch::Receiver<()>> {
-        self.rooms.lock().get(&room).map(|room| room.ended.subscribe())
+    /// When the first join to a room that is under way began, and what changes when one ends; `None` if there is none.
+    pub(super) fn ending(&self, room: RoomKey) -> Option<(u64, watch::Receiver<()>)> {
+        self.rooms.lock().get(&room).map(|room| (room.began, room.ended.subscribe()))
     }
 }
 

@@ -18,7 +18,13 @@ const CHUNK: usize = 200;
 impl Peers {
     /// Checks 1 to 3 on receipt of a PDU, for many events: format, signatures, hashes. What does not pass is dropped, and so is what bears the
     /// id of another room's event: in room versions 1 and 2 senders choose the ids, and an event is stored under its id alone.
-    pub(super) async fn check_all(&self, version: RoomVersion, room_id: &str, events: Vec<RawJson>) -> Vec<Checked> {
+    pub(super) async fn check_all(
+        &self,
+        from: &str,
+        version: RoomVersion,
+        room_id: &str,
+        events: Vec<RawJson>,
+    ) -> Vec<Checked> {
         let mut received = Vec::with_capacity(events.len());
         for json in events {
             match Received::parse(version, json.as_bytes()) {
@@ -27,7 +33,7 @@ impl Peers {
                 Err(error) => tracing::debug!(%error, "dropped: no valid event"),
             }
         }
-        self.check_received(version, received).await
+        self.check_received(from, version, received).await
     }
 
     /// Whether another room has an event of this id.
@@ -46,12 +52,24 @@ impl Peers {
     }
 
     /// Checks 2 and 3 for one event.
-    pub(super) async fn check_one(&self, version: RoomVersion, event: Received) -> Option<Checked> {
-        self.check_received(version, vec![event]).await.pop()
+    pub(super) async fn check_one(&self, from: &str, version: RoomVersion, event: Received) -> Option<Checked> {
+        self.check_received(from, version, vec![event]).await.pop()
     }
 
-    /// Checks 2 and 3 for many events. What does not pass is dropped. Of what is stored already, the better copy goes on.
-    pub(super) async fn check_received(&self, version: RoomVersion, mut received: Vec<Received>) -> Vec<Checked> {
+    /// Checks 2 and 3 for many events that a server gave. What does not pass is dropped. Of what is stored already, or can be had whole from its
+    /// sender's server, the better copy goes on.
+    pub(super) async fn check_received(
+        &self,
+        from: &str,
+        version: RoomVersion,
+        received: Vec<Received>,
+    ) -> Vec<Checked> {
+        let checked = self.check_copies(version, received).await;
+        self.whole(from, version, checked).await
+    }
+
+    /// The same, with nobody asked for better copies.
+    pub(super) async fn check_copies(&self, version: RoomVersion, mut received: Vec<Received>) -> Vec<Checked> {
         received.retain(|event| !self.is_elsewhere(event.event()));
         let mut wanted: BTreeSet<KeyRequest> = BTreeSet::new();
         for event in &received {

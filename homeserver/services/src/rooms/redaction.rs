@@ -3,6 +3,7 @@
 //! Whose events a redaction may redact is settled when it gets its place, and stands in its row: levels change later, and the state by
 //! which it was settled may be purged. So what was redacted stays so, and what was not stays so too, also where it goes and comes again.
 
+use super::history::HistoryKey;
 use super::power::Power;
 use super::reader::RoomReader;
 use super::record::StoredEvent;
@@ -55,6 +56,37 @@ impl Reach {
     }
 }
 
+/// Where an event that may be redacted lies.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// That is not known, or does not matter.
+    Anywhere,
+    /// At this place in history.
+    At(&'a HistoryKey),
+    /// It is the newest event.
+    Newest,
+}
+
+impl Place<'_> {
+    /// Whether what lies here may be redacted by a redaction whose row has this value: what was fetched as older history says nothing of what
+    /// comes after it, or whoever had the power once could use it for ever.
+    #[must_use]
+    pub fn is_before(self, redaction: &[u8]) -> bool {
+        match self {
+            _ if redaction.is_empty() => true,
+            Self::Anywhere => true,
+            Self::At(place) => place.as_bytes() < redaction,
+            Self::Newest => false,
+        }
+    }
+}
+
+/// The row's value: the place in history of a redaction that is older history; nothing for one that came live.
+#[must_use]
+pub fn value(place: Option<&HistoryKey>) -> &[u8] {
+    place.map_or(&[], HistoryKey::as_bytes)
+}
+
 /// Key of the row which says that `redaction` names `target`.
 #[must_use]
 pub fn row(room: RoomKey, target: EventKey, reach: &Reach, redaction: EventKey) -> Vec<u8> {
@@ -69,7 +101,11 @@ fn prefix(room: RoomKey, target: EventKey, reach: &str) -> Vec<u8> {
 
 /// The redactions that take effect on `target`, of those that are known: anybody can name any event in a redaction, also before it
 /// arrives. They need not be there any more themselves.
-fn effective<'r>(reader: &'r RoomReader, target: &Pdu) -> impl Iterator<Item = Result<EventKey>> + 'r {
+fn effective<'r>(
+    reader: &'r RoomReader,
+    target: &Pdu,
+    place: Place<'r>,
+) -> impl Iterator<Item = Result<EventKey>> + 'r {
     let (room, key) = (reader.room(), target.key());
     let of_target = [*room.as_bytes(), *key.as_bytes()].concat();
     // Nearly nothing is redacted, which one look tells.
@@ -77,21 +113,22 @@ fn effective<'r>(reader: &'r RoomReader, target: &Pdu) -> impl Iterator<Item = R
     let server = server_of(target.sender()).unwrap_or_default().to_owned();
     let reaches = (is_named && target.event_type() != "m.room.create").then(|| [String::new(), server]);
     let rows = move |reach: String| reader.snapshot().scan_prefix(tables::REDACTIONS, &prefix(room, key, &reach));
-    reaches.into_iter().flatten().flat_map(rows).filter_map(|row| match row {
+    reaches.into_iter().flatten().flat_map(rows).filter_map(move |row| match row {
+        Ok((_, value)) if !place.is_before(&value) => None,
         Ok((row, _)) => row.last_chunk().map(|key| Ok(EventKey::from_bytes(*key))),
         Err(error) => Some(Err(error.into())),
     })
 }
 
-/// Whether a redaction takes effect on an event, be it stored or not.
-pub fn is_redacted(reader: &RoomReader, event: &Pdu) -> Result<bool> {
-    Ok(effective(reader, event).next().transpose()?.is_some())
+/// Whether a redaction takes effect on an event at this place, be it stored or not.
+pub fn is_redacted(reader: &RoomReader, event: &Pdu, place: Place<'_>) -> Result<bool> {
+    Ok(effective(reader, event, place).next().transpose()?.is_some())
 }
 
 /// The form in which an event of this room is to be stored: redacted, if a redaction takes effect on it that came before.
-pub fn to_be_stored(reader: &RoomReader, event: &Pdu) -> Result<StoredEvent> {
+pub fn to_be_stored(reader: &RoomReader, event: &Pdu, place: Place<'_>) -> Result<StoredEvent> {
     let room = reader.room();
-    Ok(if is_redacted(reader, event)? { redacted(room, event) } else { StoredEvent::encode(room, event) })
+    Ok(if is_redacted(reader, event, place)? { redacted(room, event) } else { StoredEvent::encode(room, event) })
 }
 
 /// The redacted form of an event, to be stored.
@@ -102,7 +139,7 @@ pub fn redacted(room: RoomKey, event: &Pdu) -> StoredEvent {
 
 /// The redaction to name beside `target`, which was redacted; `None` if it is not there any more.
 pub fn because(reader: &RoomReader, target: &Pdu) -> Result<Option<StoredEvent>> {
-    for redaction in effective(reader, target) {
+    for redaction in effective(reader, target, Place::Anywhere) {
         if let Some(redaction) = reader.stored(redaction?)? {
             return Ok(Some(redaction));
         }

@@ -17,7 +17,7 @@ use super::head::{Extremity, Head};
 use super::history::HistoryKey;
 use super::policy::Unsigned;
 use super::reader::{Membership, RoomReader, room_key};
-use super::redaction;
+use super::redaction::{self, Place};
 use super::standing::{Fate, POSITION_OFFSET, Standing};
 use super::sweep;
 use crate::error::Result;
@@ -27,10 +27,10 @@ use serde_json::Value;
 use state_res::ids::{EventKey, StateKeyId, UserKey};
 use state_res::pdu::Pdu;
 use state_res::tree::{self, NodeHash, Root};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use storage::{Batch, PositionedValue, Table, key};
 
-/// Events looked at to find out whether an event that gets its place late is followed by others.
+/// Events looked at to find out whether one follows another.
 const MAX_FOLLOWERS: usize = 1_000;
 
 /// A unit of work on one room.
@@ -82,6 +82,8 @@ struct Placed {
     fate: Fate,
     /// The state before it.
     before: Root,
+    /// Its place in history, where that is known.
+    history: Option<HistoryKey>,
     ordinal: u16,
     ours: bool,
     /// Older history, of which the current state says nothing.
@@ -263,6 +265,26 @@ impl<'a> RoomWriter<'a> {
         Ok(false)
     }
 
+    /// Whether an event follows another, as far as that has a place; `false` also where this takes too long to find out.
+    fn follows(&self, later: &Pdu, earlier: EventKey) -> Result<bool> {
+        if self.reader.standing(earlier)?.is_none_or(|standing| standing.is_outlier()) {
+            return Ok(true);
+        }
+        let mut seen = BTreeSet::new();
+        let mut open: VecDeque<Pdu> = VecDeque::from([later.clone()]);
+        while let Some(later) = open.pop_front() {
+            for prev in later.prev_events().iter().map(|prev| EventKey::of(prev)) {
+                if prev == earlier {
+                    return Ok(true);
+                }
+                if seen.len() < MAX_FOLLOWERS && seen.insert(prev) {
+                    open.extend(self.reader.pdu(prev)?);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// `leads` says whether it becomes an extremity, if it is accepted.
     fn place_at_end(&mut self, pdu: Pdu, before: Root, fate: Fate, ours: bool, leads: bool) -> Result<Standing> {
         self.know(&pdu, fate == Fate::Rejected)?;
@@ -283,7 +305,16 @@ impl<'a> RoomWriter<'a> {
         self.roots.extend([before, after]);
         let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None).told(is_told);
         self.write_event(&pdu, &standing)?;
-        self.events.push(Placed { pdu, fate, before, ordinal: self.ordinal, ours, is_old: false, is_quiet: false });
+        self.events.push(Placed {
+            pdu,
+            fate,
+            before,
+            history: None,
+            ordinal: self.ordinal,
+            ours,
+            is_old: false,
+            is_quiet: false,
+        });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(standing)
@@ -313,12 +344,13 @@ impl<'a> RoomWriter<'a> {
             self.batch.put(tables::HISTORY, &row, pdu.key().as_bytes());
             self.write_relation(&pdu, Some(&history));
         }
+        let place = Some(history.clone());
         let standing = Standing::placed(fate, before, after, pdu.depth(), 0, Some(history))
             .told(self.is_told(pdu.key(), pdu.prev_events())?);
         let row = room_key(self.reader.room, pdu.key().as_bytes());
         self.batch.put(tables::STANDING, &row, &standing.encode());
         let (ordinal, ours, is_old, is_quiet) = (self.ordinal, false, true, true);
-        self.events.push(Placed { pdu, fate, before, ordinal, ours, is_old, is_quiet });
+        self.events.push(Placed { pdu, fate, before, history: place, ordinal, ours, is_old, is_quiet });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
     }
@@ -337,7 +369,8 @@ impl<'a> RoomWriter<'a> {
         }
         let (before, is_old) = (standing.before, standing.position == 0);
         let (ordinal, ours, is_quiet) = (self.ordinal, false, true);
-        self.events.push(Placed { pdu: pdu.clone(), fate, before, ordinal, ours, is_old, is_quiet });
+        let history = standing.history;
+        self.events.push(Placed { pdu: pdu.clone(), fate, before, history, ordinal, ours, is_old, is_quiet });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
     }
@@ -361,7 +394,7 @@ impl<'a> RoomWriter<'a> {
     /// Stores an event without a place in the graph.
     pub fn add_outlier(&mut self, pdu: &Pdu, rejected: bool) -> Result<()> {
         self.know(pdu, rejected)?;
-        let stored = redaction::to_be_stored(&self.reader, pdu)?;
+        let stored = redaction::to_be_stored(&self.reader, pdu, Place::Anywhere)?;
         self.batch.put(tables::PDUS, pdu.key().as_bytes(), stored.bytes());
         let standing = Standing::outlier(pdu.depth(), rejected);
         let row = room_key(self.reader.room, pdu.key().as_bytes());

@@ -1,6 +1,6 @@
 //! Servers that lie about a room. Somebody has to be believed about what we have not seen; what they say must not do harm that lasts.
 
-use crate::scene::{BOB, DAN, Scene};
+use crate::scene::{BOB, CAROL, DAN, Scene};
 use http::Method;
 use serde_json::{Map, Value, json};
 use simulation::{Asked, Network, Peer, PeerEvent, PeerRoom, Scripted};
@@ -430,6 +430,177 @@ fn a_spoilt_server_acl_that_comes_with_a_join_shuts_nobody_out() {
                 let next = history.add(&scene.peer, "m.room.message", None, message("next"));
                 scene.send(&[&next]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
                 assert!(scene.shown(&history.room, &next).await.is_some(), "version {version}");
+            })
+            .unwrap();
+    }
+}
+
+// clause: P5
+/// Who tells a state without some members, in a room that would not let them in again, throws nobody out.
+#[test]
+fn members_who_are_not_told_of_stay() {
+    for version in VERSIONS {
+        let network = Network::new(101, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut room = scene.room().await;
+                let (other, mut theirs) = scene.dans_peer(&room).await;
+                let rule =
+                    scene.act(&mut room, Method::PUT, "state/m.room.join_rules", json!({ "join_rule": "invite" }));
+                theirs.follow(&rule.await);
+                let path = format!("/rooms/{}/joined_members", room.id);
+                let members = scene.call(Method::GET, &path, Value::Null).await.unwrap();
+                assert_eq!(members["joined"].as_object().unwrap().len(), 4);
+
+                let mut beside = room.clone();
+                let unseen = scene.peer.draft(&room, CAROL, "m.room.message", None, message("unseen"));
+                beside.tips = vec![scene.peer.sign(room.version, unseen).id];
+                // The rule that closed the room is told, and all were in it by then.
+                let keeps = |kind: &str, key: &str| key == CAROL || kind != "m.room.member";
+                let told = room.state.iter().filter(|((kind, key), _)| keeps(kind, key)).map(|(_, id)| id.clone());
+                let told = json!({ "pdu_ids": told.collect::<Vec<_>>(), "auth_chain_ids": [] });
+                scene.peer.script(move |asked| match &asked.path {
+                    path if path.contains("/get_missing_events/") => answer(json!({ "events": [] })),
+                    path if path.contains("/state_ids/") => answer(told.clone()),
+                    _ => None,
+                });
+                let said = scene.peer.event(&mut beside, CAROL, "m.room.message", None, message("hello"));
+                let _ = scene.send(&[&said]).await;
+                let now = scene.call(Method::GET, &path, Value::Null).await.unwrap();
+                assert_eq!(now, members, "version {version}");
+                let said = other.event(&mut theirs, DAN, "m.room.message", None, message("still here"));
+                other.send(scene.server().name(), std::slice::from_ref(&said)).await.unwrap();
+                assert!(scene.shown(&room, &said).await.is_some(), "version {version}");
+            })
+            .unwrap();
+    }
+}
+
+// clause: P5
+/// A join that was answered with a state of long ago gives nobody power for longer than until somebody honest says something.
+#[test]
+fn an_old_state_told_to_a_join_is_found_out_by_what_others_cite() {
+    const GUEST: &str = "@guest:peer.example";
+    for version in VERSIONS {
+        let network = Network::new(102, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut history = History::new(&scene.peer, version);
+                history.hides_auth_chain = false;
+                history.by(&scene.peer, GUEST, "m.room.member", Some(GUEST), json!({ "membership": "join" }));
+                let levels = |guest: i64| {
+                    let users =
+                        if version == "12" { json!({ GUEST: guest }) } else { json!({ HOST: 100, GUEST: guest }) };
+                    json!({ "users": users })
+                };
+                let old = history.add(&scene.peer, "m.room.power_levels", Some(""), levels(50));
+                history.add(&scene.peer, "m.room.power_levels", Some(""), levels(0));
+                let truth = history.room.state.clone();
+                history.room.state.insert(("m.room.power_levels".into(), String::new()), old.id);
+                history.script(&scene.peer, |_| true, whole);
+                let join = format!("/join/{}?via=peer.example", history.room.id);
+                scene.call(Method::POST, &join, json!({})).await.unwrap();
+                history.room.state = truth;
+
+                // The others have the join.
+                let asked = scene.peer.asked();
+                let sent = asked.iter().rfind(|asked| asked.path.contains("/send_join/")).unwrap();
+                let raw = federation::RawJson::from_known(sent.body.to_string());
+                let join = scene.peer.learn(history.room.version, &raw).unwrap();
+                history.room.follow(&join);
+                let name = history.add(&scene.peer, "m.room.name", Some(""), json!({ "name": "warren" }));
+                history.script(&scene.peer, |_| true, whole);
+                scene.send(&[&name]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
+                let get = async |path: &str| {
+                    scene.call(Method::GET, &format!("/rooms/{}/state/{path}", history.room.id), Value::Null).await
+                };
+                assert_eq!(get("m.room.power_levels").await.unwrap(), levels(0), "version {version}");
+                assert_eq!(get("m.room.name").await.unwrap()["name"], "warren", "version {version}");
+                let mut theirs = history.room.clone();
+                let by_guest =
+                    scene.peer.event(&mut theirs, GUEST, "m.room.topic", Some(""), json!({ "topic": "mine" }));
+                scene.send(&[&by_guest]).await.unwrap_err();
+                assert_eq!(get("m.room.topic").await.unwrap()["topic"], "carrots", "version {version}");
+            })
+            .unwrap();
+    }
+}
+
+// clause: R2.2
+/// Who once had the power to redact cannot use it, by way of older history, on what was said after they lost it.
+#[test]
+fn older_redactions_take_nothing_away_that_came_after_them() {
+    const GUEST: &str = "@guest:elsewhere.example";
+    for version in VERSIONS.into_iter().skip(1) {
+        let network = Network::new(103, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let elsewhere = network.peer("elsewhere.example");
+                let mut history = History::new(&scene.peer, version);
+                history.hides_auth_chain = false;
+                history.by(&elsewhere, GUEST, "m.room.member", Some(GUEST), json!({ "membership": "join" }));
+                let levels = |guest: i64| {
+                    let users =
+                        if version == "12" { json!({ GUEST: guest }) } else { json!({ HOST: 100, GUEST: guest }) };
+                    json!({ "users": users })
+                };
+                let before = history.add(&scene.peer, "m.room.message", None, message("before"));
+                history.add(&scene.peer, "m.room.power_levels", Some(""), levels(50));
+                let (then, place) = (history.room.clone(), history.events.len());
+                history.add(&scene.peer, "m.room.power_levels", Some(""), levels(0));
+                let after = history.add(&scene.peer, "m.room.message", None, message("after"));
+                let redaction = |target: &PeerEvent| {
+                    let mut room = then.clone();
+                    if room.version.rules().create_event_is_room_id {
+                        room.state.remove(&("m.room.create".to_owned(), String::new()));
+                    }
+                    let mut draft = elsewhere.draft(&room, GUEST, "m.room.redaction", None, json!({}));
+                    if room.version.rules().redacts_in_content {
+                        draft["content"]["redacts"] = json!(target.id);
+                    } else {
+                        draft.insert("redacts".into(), json!(target.id));
+                    }
+                    elsewhere.sign(room.version, draft)
+                };
+                for target in [&before, &after] {
+                    history.events.insert(place, (redaction(target), then.state.clone()));
+                }
+                history.script(&scene.peer, |_| true, whole);
+                let room = history.room.id.clone();
+                scene.call(Method::POST, &format!("/join/{room}?via=peer.example"), json!({})).await.unwrap();
+                let found = paged(&scene, &room).await;
+                let content = |event: &PeerEvent| {
+                    let found = found.iter().find(|one| one["event_id"] == *event.id);
+                    found.unwrap_or_else(|| panic!("version {version}: {} is not in {found:#?}", event.id))["content"]
+                        .clone()
+                };
+                assert_eq!(content(&before), json!({}), "version {version}");
+                assert_eq!(content(&after), message("after"), "version {version}");
+
+                // Nor by way of a gap that lies behind what it names.
+                let live = history.add(&scene.peer, "m.room.message", None, message("live"));
+                history.script(&scene.peer, |_| true, whole);
+                scene.send(&[&live]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
+                let unseen = scene.peer.draft(&history.room, HOST, "m.room.message", None, message("unseen"));
+                history.room.tips = vec![scene.peer.sign(history.room.version, unseen).id];
+                let behind = history.add(&scene.peer, "m.room.message", None, message("behind"));
+                let state: Vec<String> = history.room.state.values().cloned().collect();
+                let late = redaction(&live);
+                scene.peer.script(move |asked| match &asked.path {
+                    path if path.contains("/get_missing_events/") => answer(json!({ "events": [] })),
+                    path if path.contains("/state_ids/") => answer(json!({ "pdu_ids": state, "auth_chain_ids": [] })),
+                    path if path.contains("/backfill/") => {
+                        answer(json!({ "origin": "peer.example", "origin_server_ts": 1, "pdus": [late.json] }))
+                    }
+                    _ => None,
+                });
+                scene.send(&[&behind]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
+                let found = paged(&scene, &room).await;
+                assert!(found.iter().filter(|event| event["type"] == "m.room.redaction").count() > 2, "{found:#?}");
+                assert_eq!(scene.shown(&history.room, &live).await.unwrap()["content"], message("live"), "{version}");
             })
             .unwrap();
     }

@@ -7,7 +7,7 @@ use crate::rooms::head::Head;
 use crate::rooms::policy;
 use crate::rooms::reader::{Member, Membership, encode_member, room_key};
 use crate::rooms::record::StoredEvent;
-use crate::rooms::redaction::{self, Reach};
+use crate::rooms::redaction::{self, Place, Reach};
 use crate::rooms::standing::Fate;
 use crate::rooms::{memberships, sweep, topic, user_topic};
 use crate::tables;
@@ -145,15 +145,23 @@ impl RoomWriter<'_> {
         let room = self.reader.room;
         let mut bytes: BTreeMap<EventKey, StoredEvent> = BTreeMap::new();
         let mut replaced = Vec::new();
-        for Placed { pdu, fate, before, is_old, .. } in &self.events {
-            bytes.insert(pdu.key(), redaction::to_be_stored(&self.reader, pdu)?);
+        for Placed { pdu, fate, before, history, is_old, .. } in &self.events {
+            let place = history.as_ref().map_or(Place::Newest, Place::At);
+            bytes.insert(pdu.key(), redaction::to_be_stored(&self.reader, pdu, place)?);
             if *fate == Fate::Accepted && pdu.event_type() == "m.room.redaction" {
                 let Some(target) = pdu.redacts().map(EventKey::of) else { continue };
-                // As for soft failure, the current state has no say about older history.
+                // As for soft failure, the current state has no say about older history; but whoever had the power once must not use it by that
+                // way on what was said since.
                 let states = [*before, self.head.root];
-                let reach = Reach::of(&self.reader, pdu, if *is_old { &states[..1] } else { &states })?;
-                self.batch.put(tables::REDACTIONS, &redaction::row(room, target, &reach, pdu.key()), b"");
+                let is_past = *is_old && self.follows(pdu, target)?;
+                let reach = Reach::of(&self.reader, pdu, if is_past { &states[..1] } else { &states })?;
+                let value = redaction::value(history.as_ref().filter(|_| *is_old));
+                self.batch.put(tables::REDACTIONS, &redaction::row(room, target, &reach, pdu.key()), value);
                 let Some(target) = self.reader.pdu(target)?.filter(|target| reach.includes(target)) else { continue };
+                let place = self.reader.standing(target.key())?.and_then(|standing| standing.history);
+                if !place.as_ref().map_or(Place::Anywhere, Place::At).is_before(value) {
+                    continue;
+                }
                 bytes.insert(target.key(), redaction::redacted(room, &target));
                 replaced.push(target.key());
             }
