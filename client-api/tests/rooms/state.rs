@@ -154,3 +154,28 @@ fn what_was_replaced_is_shown_to_those_who_may_see_it() {
         }
     });
 }
+
+/// Of a redaction from after their time they see what it did, and not who redacted it and why.
+#[test]
+fn who_has_left_is_not_told_of_later_redactions() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let said = [server.say(&alice, &room, "one").await, server.say(&alice, &room, "two").await];
+        let redact = async |event: &str, reason: &str| {
+            let path = format!("/rooms/{room}/redact/{event}/{reason}");
+            server.put(&path, &alice.token, json!({ "reason": reason })).await.ok();
+        };
+        redact(&said[0], "EARLY").await;
+        server.leave(&bob, &room).await;
+        redact(&said[1], "LATE").await;
+        for (who, event, reason) in
+            [(&bob, &said[0], Some("EARLY")), (&bob, &said[1], None), (&alice, &said[1], Some("LATE"))]
+        {
+            let shown = server.room_get(who, &room, &format!("event/{event}")).await.ok();
+            assert_eq!(shown["content"], json!({}), "{shown}");
+            assert_eq!(shown["unsigned"]["redacted_because"]["content"]["reason"].as_str(), reason, "{shown}");
+        }
+    });
+}

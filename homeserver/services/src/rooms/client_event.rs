@@ -176,7 +176,10 @@ impl ClientView<'_> {
 
     fn write_redacted_because(&self, out: &mut Vec<u8>, event: &StoredEvent) -> Result<()> {
         let Some(target) = self.reader.pdu(event.key())? else { return Ok(()) };
-        if let Some(redaction) = super::redaction::because(self.reader, &target)? {
+        // One that came after the viewer's time is not theirs to see, though what it took away is gone for them too.
+        if let Some(redaction) = super::redaction::because(self.reader, &target)?
+            && self.viewer.may_see(&redaction)?
+        {
             out.extend_from_slice(b",\"redacted_because\":");
             redaction.write_client_event(out, self.room_id, None);
         }
