@@ -298,19 +298,12 @@ pub(super) fn state_after_all(writer: &mut RoomWriter<'_>, events: &[String]) ->
 
 /// The state after these events, of which some are missing, where another server tells it: resolved with what we know to be the state after
 /// those that are here. Otherwise whoever names the newest event and one that nobody has could tell us what the room's state is.
-pub(super) fn state_with_told(writer: &mut RoomWriter<'_>, events: &[String], told: &State) -> Result<Root> {
+fn state_with_told(writer: &mut RoomWriter<'_>, events: &[String], told: &State) -> Result<Root> {
     let mut roots = vec![writer.root_of(told)?];
-    roots.extend(known_before(writer, events)?);
-    writer.resolve(&roots)
-}
-
-/// The state after those of some events that have their places; `None` if none has.
-fn known_before(writer: &mut RoomWriter<'_>, events: &[String]) -> Result<Option<Root>> {
-    let mut roots = Vec::new();
     for id in events {
         roots.extend(state_after(writer, id)?);
     }
-    if roots.is_empty() { Ok(None) } else { writer.resolve(&roots).map(Some) }
+    writer.resolve(&roots)
 }
 
 /// A told state, and the members that it must have by what else it has: whoever was a member when one of its events had happened is in it, as a
