@@ -20,8 +20,11 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that we read, where no other bound is given.
 pub const MAX_ANSWER: usize = 1024 * 1024;
 
-/// The largest answer with some events (backfill, missing events, a hierarchy, keys of many users).
+/// The largest answer with some events (backfill, missing events), or the keys of many users.
 pub const MAX_EVENTS_ANSWER: usize = 32 * 1024 * 1024;
+
+/// The largest page of a room directory, or of a space.
+pub const MAX_LISTING_ANSWER: usize = 8 * 1024 * 1024;
 
 /// The largest answer with the whole state of a room.
 pub const MAX_STATE_ANSWER: usize = 256 * 1024 * 1024;

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 /// One JSON value as text: a PDU or a stripped state event, on its way in or out.
@@ -55,6 +58,61 @@ impl From<Box<RawValue>> for RawJson {
 impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Box::<RawValue>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// The least bytes of a PDU: its id's hash and one signature take more.
+const MIN_PDU_BYTES: usize = 100;
+
+/// The least bytes of an event id or a server's name.
+const MIN_NAME_BYTES: usize = 3;
+
+/// The most items of an answer's list that are too short to be what they should.
+const MAX_SHORT: usize = 1_000;
+
+/// Reads a list of PDUs. What is too short to be one is read as well, but not without end: a million empty objects take far more memory than
+/// bytes on the wire.
+pub(crate) fn pdus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RawJson>, D::Error> {
+    deserializer.deserialize_seq(Items { least: MIN_PDU_BYTES, size: |pdu: &RawJson| pdu.0.len() })
+}
+
+/// Reads a list of event ids, with the same bound.
+pub(crate) fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_seq(Items { least: MIN_NAME_BYTES, size: String::len })
+}
+
+/// Reads a list of servers' names that may be `null`, with the same bound.
+pub(crate) fn optional_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Names(#[serde(deserialize_with = "names")] Vec<String>);
+    Ok(Option::<Names>::deserialize(deserializer)?.map(|names| names.0))
+}
+
+/// Items of a list that have at least so many bytes, but for [`MAX_SHORT`].
+struct Items<T> {
+    least: usize,
+    size: fn(&T) -> usize,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        let mut short = 0;
+        while let Some(item) = list.next_element::<T>()? {
+            short += usize::from((self.size)(&item) < self.least);
+            if short > MAX_SHORT {
+                let because = format!("more than {MAX_SHORT} items of a list have fewer than {} bytes", self.least);
+                return Err(A::Error::custom(because));
+            }
+            items.push(item);
+        }
+        Ok(items)
     }
 }
 
@@ -141,6 +199,31 @@ impl ObjectWriter {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn lists_of_what_is_too_short_come_to_an_end() {
+        #[derive(Debug, Deserialize)]
+        struct Answer {
+            #[serde(deserialize_with = "pdus")]
+            pdus: Vec<RawJson>,
+            #[serde(deserialize_with = "names")]
+            ids: Vec<String>,
+            #[serde(default, deserialize_with = "optional_names")]
+            servers: Option<Vec<String>>,
+        }
+        let list = |item: &str, count: usize| format!("[{}]", vec![item; count].join(","));
+        let read = |pdus: &str, ids: &str, servers: &str| {
+            serde_json::from_str::<Answer>(&format!(r#"{{"pdus":{pdus},"ids":{ids},"servers":{servers}}}"#))
+        };
+        let pdu = format!(r#"{{"type":"{}"}}"#, "x".repeat(MIN_PDU_BYTES));
+        let answer = read(&list(&pdu, 3_000), &list(r#""$id""#, 3_000), &list(r#""a.b""#, 3_000)).unwrap();
+        assert_eq!((answer.pdus.len(), answer.ids.len(), answer.servers.unwrap().len()), (3_000, 3_000, 3_000));
+        assert!(read(&list("{}", MAX_SHORT), "[]", "null").unwrap().servers.is_none());
+        let too_many = MAX_SHORT + 1;
+        read(&list("{}", too_many), "[]", "null").unwrap_err();
+        read("[]", &list(r#""""#, too_many), "null").unwrap_err();
+        read("[]", "[]", &list(r#""""#, too_many)).unwrap_err();
+    }
 
     #[test]
     fn text_survives_unchanged() {

@@ -62,6 +62,14 @@ pub struct Refusal {
     pub rule: &'static str,
     /// What was wrong, as a sentence.
     pub because: String,
+    /// Whether the content is to blame, whoever had sent it and whatever the room's state.
+    pub is_malformed: bool,
+}
+
+impl Refusal {
+    fn by(rule: Rule, version: RoomVersion, because: impl Into<String>) -> Self {
+        Self { rule: rule.number(version), because: because.into(), is_malformed: rule.is_of_content() }
+    }
 }
 
 impl Display for Refusal {
@@ -145,8 +153,7 @@ fn deciding_rule(event: &Pdu, state: &(impl StateLookup + ?Sized)) -> Result<Rul
     let version = event.version();
     let Some(create) = state.get("m.room.create", "") else {
         let rule = if version.rules().auth.create_in_auth_events { Rule::AuthNoCreate } else { Rule::RoomIdOfCreate };
-        let because = "the state has no `m.room.create` event".to_owned();
-        return Err(Refusal { rule: rule.number(version), because });
+        return Err(Refusal::by(rule, version, "the state has no `m.room.create` event"));
     };
     Check { event, version, auth: &version.rules().auth, create, state }.run()
 }
@@ -288,7 +295,7 @@ impl Check<'_> {
     }
 
     fn refuse(&self, rule: Rule, because: String) -> Refusal {
-        Refusal { rule: rule.number(self.version), because }
+        Refusal::by(rule, self.version, because)
     }
 
     fn malformed(&self, rule: Rule, malformed: &Malformed) -> Refusal {

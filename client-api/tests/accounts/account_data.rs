@@ -35,6 +35,9 @@ fn push_rules_are_account_data_also_while_they_are_the_defaults() {
         let changed = server.get(&path, &alice.token).await.ok();
         assert_eq!(changed, server.get("/pushrules/", &alice.token).await.ok());
         assert_ne!(changed, rules);
+        for kind in ["override", "content", "room", "sender", "underride"] {
+            assert!(rules["global"][kind].is_array() && changed["global"][kind].is_array(), "{kind}");
+        }
     });
 }
 

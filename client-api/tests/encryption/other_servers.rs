@@ -2,6 +2,7 @@
 
 use crate::federation::with_two_servers;
 use serde_json::json;
+use std::time::Duration;
 
 #[test]
 fn rooms_of_other_servers_are_asked_for_there() {
@@ -40,6 +41,22 @@ fn invites_of_ignored_users_elsewhere_are_not_shown() {
         let data = format!("/user/{}/account_data/m.ignored_user_list", bob.user_id);
         b.put(&data, &bob.token, json!({ "ignored_users": { alice.user_id.clone(): {} } })).await.ok();
         invite().await;
+        assert_eq!(b.get("/sync", &bob.token).await.ok()["rooms"].get("invite"), None);
+    });
+}
+
+#[test]
+fn a_user_who_blocks_invites_is_not_invited_from_elsewhere_either() {
+    with_two_servers(async |_, a, b, alice, bob, room| {
+        b.post(&format!("/rooms/{room}/leave"), &bob.token, json!({})).await.ok();
+        a.wait(Duration::from_secs(5)).await;
+        let data = format!("/user/{}/account_data/m.invite_permission_config", bob.user_id);
+        b.put(&data, &bob.token, json!({ "default_action": "block" })).await.ok();
+        let invite = json!({ "user_id": bob.user_id });
+        for room in [room, a.room(&alice).await] {
+            let path = format!("/rooms/{room}/invite");
+            a.post(&path, &alice.token, invite.clone()).await.error(403, "M_INVITE_BLOCKED");
+        }
         assert_eq!(b.get("/sync", &bob.token).await.ok()["rooms"].get("invite"), None);
     });
 }

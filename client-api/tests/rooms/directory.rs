@@ -37,6 +37,32 @@ fn aliases_are_made_found_and_removed() {
 }
 
 #[test]
+fn an_alias_that_is_removed_is_named_by_its_room_no_more() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        let room = server.public_room(&alice).await;
+        server.join(&bob, &room).await;
+        let path = |name: &str| format!("/directory/room/%23{name}:example.org");
+        for (name, by) in [("one", &alice), ("two", &alice), ("three", &bob)] {
+            server.put(&path(name), &by.token, json!({ "room_id": room })).await.ok();
+        }
+        let names = ["#one:example.org", "#two:example.org", "#three:example.org"];
+        let content = json!({ "alias": names[0], "alt_aliases": names, "org.example": 1 });
+        server.set_state(&alice, &room, "m.room.canonical_alias", content).await.ok();
+        let canonical = async || server.room_get(&alice, &room, "state/m.room.canonical_alias").await.ok();
+        server.delete(&path("two"), &alice.token, json!({})).await.ok();
+        let left = json!({ "alias": names[0], "alt_aliases": [names[0], names[2]], "org.example": 1 });
+        assert_eq!(canonical().await, left);
+        // Who may not set the state may remove what they made all the same.
+        server.delete(&path("three"), &bob.token, json!({})).await.ok();
+        server.ask(&path("three")).await.error(404, "M_NOT_FOUND");
+        assert_eq!(canonical().await, left);
+        server.delete(&path("one"), &alice.token, json!({})).await.ok();
+        assert_eq!(canonical().await, json!({ "alt_aliases": [names[2]], "org.example": 1 }));
+    });
+}
+
+#[test]
 fn listed_rooms_are_found_searched_and_paged() {
     with_server(async |server| {
         let (alice, bob) = (server.user("alice").await, server.user("bob").await);

@@ -8,6 +8,7 @@ mod damage;
 mod directory;
 mod filters;
 mod following;
+mod invite_permission;
 mod leaving;
 mod limits;
 mod looking;

@@ -97,6 +97,15 @@ fn a_restricted_room_lets_members_of_another_room_in() {
             let member = membership(&server, &alice, &room, &bob).await.ok();
             assert_eq!(member["join_authorised_via_users_server"], json!(alice.user_id), "version {version}");
             server.leave(&bob, &club).await;
+            // Where nobody may invite, nobody may vouch, and no other server is there to be asked.
+            server.join(&bob, &club).await;
+            let powers = json!({ "invite": 101, "users": { alice.user_id.clone(): 100 } });
+            let version = if version == "12" { "11" } else { version };
+            let body =
+                json!({ "room_version": version, "initial_state": rules, "power_level_content_override": powers });
+            let room = server.room(&alice, body).await;
+            server.post(&format!("/join/{room}"), &bob.token, json!({})).await.error(403, "M_FORBIDDEN");
+            server.leave(&bob, &club).await;
         }
     });
 }

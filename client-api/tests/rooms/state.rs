@@ -47,6 +47,30 @@ fn state_is_read_back_by_every_form_of_the_path() {
 }
 
 #[test]
+fn content_that_no_such_event_can_have_is_named_as_bad() {
+    with_server(async |server| {
+        let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+        for version in ["10", "11", "12"] {
+            let room = server.room(&alice, json!({ "room_version": version, "preset": "public_chat" })).await;
+            server.join(&bob, &room).await;
+            let creator = if version == "12" { json!({ alice.user_id.clone(): 100 }) } else { json!({ "alice": 100 }) };
+            for bad in [
+                json!({ "users_default": "0" }),
+                json!({ "events": { "m.room.name": "50" } }),
+                json!({ "users": { bob.user_id.clone(): [1] } }),
+                json!({ "users": creator }),
+            ] {
+                server.set_state(&alice, &room, "m.room.power_levels", bad.clone()).await.error(400, "M_BAD_JSON");
+                // Who may not is told that first.
+                server.set_state(&bob, &room, "m.room.power_levels", bad).await.error(403, "M_FORBIDDEN");
+            }
+            let member = format!("m.room.member/{}", alice.user_id);
+            server.set_state(&alice, &room, &member, json!({})).await.error(400, "M_BAD_JSON");
+        }
+    });
+}
+
+#[test]
 fn who_has_left_sees_the_state_as_they_left_it() {
     with_server(async |server| {
         let (alice, bob) = (server.user("alice").await, server.user("bob").await);

@@ -14,6 +14,7 @@ const V1: &str = "/_matrix/federation/v1";
 
 #[derive(Deserialize)]
 struct Pdus {
+    #[serde(deserialize_with = "crate::raw_json::pdus")]
     pdus: Vec<RawJson>,
 }
 
@@ -51,6 +52,7 @@ impl Client {
     ) -> Result<Vec<RawJson>, RequestError> {
         #[derive(Deserialize)]
         struct Body {
+            #[serde(deserialize_with = "crate::raw_json::pdus")]
             events: Vec<RawJson>,
         }
         let path = Path::new(V1).segment("get_missing_events").segment(room_id);
@@ -110,6 +112,7 @@ impl Client {
     ) -> Result<Vec<RawJson>, RequestError> {
         #[derive(Deserialize)]
         struct Body {
+            #[serde(deserialize_with = "crate::raw_json::pdus")]
             auth_chain: Vec<RawJson>,
         }
         let path = Path::new(V1).segment("event_auth").segment(room_id).segment(event_id);

@@ -29,8 +29,10 @@ impl MissingEventsRequest {
 #[derive(Clone, Debug, Deserialize)]
 pub struct StateAnswer {
     /// The state events.
+    #[serde(deserialize_with = "crate::raw_json::pdus")]
     pub pdus: Vec<RawJson>,
     /// Their auth chains.
+    #[serde(deserialize_with = "crate::raw_json::pdus")]
     pub auth_chain: Vec<RawJson>,
 }
 
@@ -38,8 +40,10 @@ pub struct StateAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateIds {
     /// Ids of the state events.
+    #[serde(deserialize_with = "crate::raw_json::names")]
     pub pdu_ids: Vec<String>,
     /// Ids of their auth chains.
+    #[serde(deserialize_with = "crate::raw_json::names")]
     pub auth_chain_ids: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ pub fn check_auth_events(event: &Pdu, cited: &[Cited<'_>], create: Option<Cited<
     let version = event.version();
     let auth = &version.rules().auth;
     let reject_if = |rule: Rule, holds: bool, because: &dyn Fn() -> String| {
-        if decides(rule, holds) { Err(Refusal { rule: rule.number(version), because: because() }) } else { Ok(()) }
+        if decides(rule, holds) { Err(Refusal::by(rule, version, because())) } else { Ok(()) }
     };
 
     // 12: rule 2.
@@ -97,8 +97,8 @@ pub fn check_authoriser_signature(event: &Pdu, signed_by: impl Fn(&str) -> bool)
         && event.content().contains_key("join_authorised_via_users_server");
     let signed = || authoriser(event.content()).and_then(server_of).is_some_and(signed_by);
     if named && decides(rule, !signed()) {
-        let because = "the server of `join_authorised_via_users_server` has not signed the event".to_owned();
-        return Err(Refusal { rule: rule.number(event.version()), because });
+        let because = "the server of `join_authorised_via_users_server` has not signed the event";
+        return Err(Refusal::by(rule, event.version(), because));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(super) fn check(event: &Pdu) -> Result<Rule, Refusal> {
     let version = event.version();
     let auth = &version.rules().auth;
     let reject_if = |rule: Rule, holds: bool, because: &str| {
-        let refusal = || Refusal { rule: rule.number(version), because: because.to_owned() };
+        let refusal = || Refusal::by(rule, version, because);
         if decides(rule, holds) { Err(refusal()) } else { Ok(()) }
     };
 
@@ -65,8 +65,7 @@ pub(super) fn check(event: &Pdu) -> Result<Rule, Refusal> {
 
 /// "Otherwise, allow."
 fn reject_if_off(rule: Rule, version: RoomVersion) -> Result<(), Refusal> {
-    let off = || Refusal { rule: rule.number(version), because: "the rule is switched off".to_owned() };
-    if decides(rule, true) { Ok(()) } else { Err(off()) }
+    if decides(rule, true) { Ok(()) } else { Err(Refusal::by(rule, version, "the rule is switched off")) }
 }
 
 fn is_recognised(version: &Value) -> bool {

@@ -67,6 +67,12 @@ impl Rule {
     pub(crate) fn number(self, version: RoomVersion) -> &'static str {
         self.numbers()[column(version)]
     }
+
+    /// Whether the rule says what an event's content has to look like, whoever sends it.
+    pub(crate) fn is_of_content(self) -> bool {
+        use Rule::{MemberMalformed, PowerCreators, PowerMaps, PowerScalars, PowerUsers};
+        matches!(self, MemberMalformed | PowerScalars | PowerMaps | PowerUsers | PowerCreators)
+    }
 }
 
 /// The numbers of all the rules of a version, in the order of its specification.

@@ -8,6 +8,7 @@ mod deactivate;
 mod directory;
 pub mod filters;
 mod following;
+pub mod invite_permission;
 mod login;
 pub mod names;
 mod password;

@@ -221,6 +221,10 @@ impl Answers for PeerAnswers {
             // Without a room there is no room version, and without that no event id under which to say so.
             tracing::info!(%origin, events = without_room, "passed over events that name no room");
         }
+        if events.len() > 1 {
+            let shared = events.iter().filter(|event| self.peers.shared(origin, &event.room_id).is_ok());
+            self.peers.fetch_keys_of(shared.filter_map(Incoming::received)).await;
+        }
         for Incoming { room_id, json, mut id, event } in parents_first(events) {
             let result = match (self.peers.shared(origin, &room_id), event) {
                 (Err(error), _) if error.status >= 500 => return Err(error.into()),

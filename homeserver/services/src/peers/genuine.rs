@@ -91,10 +91,7 @@ impl Peers {
                 if found.event().event_id() != id || found.event().room_id() != room_id {
                     return None;
                 }
-                self.check_copies(version, vec![found])
-                    .await
-                    .pop()
-                    .filter(|found| found.content_hash() == ContentHash::Matches)
+                self.check_copies(vec![found]).await.pop().filter(|found| found.content_hash() == ContentHash::Matches)
             }
             Err(error) => {
                 tracing::info!(event = %id, %error, "a whole copy of an event cannot be had from its sender's server");

@@ -1,6 +1,7 @@
 //! Invites across servers.
 
 use super::{Peers, remote_error};
+use crate::accounts::invite_permission;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::rooms::memberships::{self, Outside, UserRoom};
@@ -154,6 +155,7 @@ impl Peers {
         if !self.rooms.deps().profiles.exists(&target)? {
             return Err(Error::not_found(format!("There is no user {target} here.")));
         }
+        invite_permission::admit(&self.rooms.deps().store.snapshot(), &target)?;
         if self.rooms.is_resident(&request.room_id)? {
             // Where we are in the room, its server ACL counts.
             self.shared(origin, &request.room_id)?;

@@ -42,8 +42,13 @@ impl Incoming {
         Self { room_id, json, id, event }
     }
 
+    /// The event, if it is one and we know its room.
+    pub(super) fn received(&self) -> Option<&Received> {
+        self.event.as_ref()?.as_ref().ok()
+    }
+
     fn valid(&self) -> Option<&Pdu> {
-        self.event.as_ref()?.as_ref().ok().map(Received::event)
+        self.received().map(Received::event)
     }
 }
 

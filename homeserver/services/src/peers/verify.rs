@@ -51,6 +51,13 @@ impl Peers {
         elsewhere
     }
 
+    /// Fetches the keys that it takes to check events, those of several servers at a time, so that checking one event after the other
+    /// does not wait for one silent server after the other.
+    pub(super) async fn fetch_keys_of<'a>(&self, events: impl Iterator<Item = &'a Received>) {
+        let wanted: BTreeSet<KeyRequest> = events.flat_map(keys_of).collect();
+        self.ring.for_events(wanted).await;
+    }
+
     /// Checks 2 and 3 for one event.
     pub(super) async fn check_one(&self, from: &str, version: RoomVersion, event: Received) -> Option<Checked> {
         self.check_received(from, version, vec![event]).await.pop()
@@ -64,20 +71,17 @@ impl Peers {
         version: RoomVersion,
         received: Vec<Received>,
     ) -> Vec<Checked> {
-        let checked = self.check_copies(version, received).await;
+        let checked = self.check_copies(received).await;
         self.whole(from, version, checked).await
     }
 
     /// The same, with nobody asked for better copies.
-    pub(super) async fn check_copies(&self, version: RoomVersion, mut received: Vec<Received>) -> Vec<Checked> {
+    pub(super) async fn check_copies(&self, mut received: Vec<Received>) -> Vec<Checked> {
         received.retain(|event| !self.is_elsewhere(event.event()));
-        let mut wanted: BTreeSet<KeyRequest> = BTreeSet::new();
-        for event in &received {
-            wanted.extend(keys_of(version, event));
-        }
+        let wanted: BTreeSet<KeyRequest> = received.iter().flat_map(keys_of).collect();
         let keys = self.ring.for_events(wanted).await;
         let check = move |event: Received| {
-            let at = at(version, &event);
+            let at = at(&event);
             let id = event.event().event_id().to_owned();
             match event.check(|server, key_id| keys.get(server, key_id, at).filter(|_| key_id != policy::KEY_ID)) {
                 Ok(checked) => Some(checked),
@@ -106,12 +110,13 @@ impl Peers {
 }
 
 /// The time at which the keys must have been valid (room version 5 and later), or not expired yet.
-fn at(version: RoomVersion, event: &Received) -> EventTime {
-    let ts = Timestamp::from_millis(u64::try_from(event.event().origin_server_ts()).unwrap_or(0));
-    if version.rules().enforces_key_validity { EventTime::Within(ts) } else { EventTime::NotAfter(ts) }
+fn at(event: &Received) -> EventTime {
+    let event = event.event();
+    let ts = Timestamp::from_millis(u64::try_from(event.origin_server_ts()).unwrap_or(0));
+    if event.version().rules().enforces_key_validity { EventTime::Within(ts) } else { EventTime::NotAfter(ts) }
 }
 
-fn keys_of(version: RoomVersion, event: &Received) -> Vec<KeyRequest> {
+fn keys_of(event: &Received) -> Vec<KeyRequest> {
     let Ok(signers) = required_signers(event.event()) else { return Vec::new() };
     event
         .event()
@@ -119,6 +124,6 @@ fn keys_of(version: RoomVersion, event: &Received) -> Vec<KeyRequest> {
         // The key of a policy server is nothing that servers publish, and says nothing of who sent an event.
         .filter(|(_, key_id, _)| key_id.starts_with("ed25519:") && key_id != policy::KEY_ID)
         .filter(|(server, _, _)| signers.contains(server))
-        .map(|(server_name, key_id, _)| KeyRequest { server_name, key_id, at: at(version, event) })
+        .map(|(server_name, key_id, _)| KeyRequest { server_name, key_id, at: at(event) })
         .collect()
 }

@@ -58,13 +58,16 @@ pub struct RuleChange {
     pub pattern: Option<String>,
 }
 
+/// The kinds of rules.
+const KINDS: [&str; 5] = ["override", "content", "room", "sender", "underride"];
+
 fn unknown_rule(kind: &str, rule_id: &str) -> Error {
     Error::not_found(format!("You have no push rule {rule_id:?} of kind {kind:?}."))
 }
 
 fn kind_of(kind: &str) -> Result<RuleKind> {
     match kind {
-        "override" | "underride" | "sender" | "room" | "content" => Ok(RuleKind::from(kind)),
+        _ if KINDS.contains(&kind) => Ok(RuleKind::from(kind)),
         _ => Err(Error::invalid_param(format!(
             "There is no kind of push rule {kind:?}; there are override, underride, sender, room and content."
         ))),
@@ -106,10 +109,21 @@ fn parse<T: serde::de::DeserializeOwned>(values: &[Value], what: &str) -> Result
         .collect()
 }
 
+/// The content of `m.push_rules`, with all kinds, also those of which there are no rules: clients may look for them.
+fn content(rules: &Ruleset) -> Result<Value> {
+    let mut rules = serde_json::to_value(rules).map_err(Error::internal)?;
+    for kind in KINDS {
+        if rules.get(kind).is_none() {
+            rules[kind] = json!([]);
+        }
+    }
+    Ok(json!({ "global": rules }))
+}
+
 impl Push {
     /// The content of a user's `m.push_rules`: JSON of `{"global": …}`.
     pub fn content(&self, snapshot: &Snapshot, user_id: &str) -> Result<Value> {
-        Ok(json!({ "global": *self.ruleset(snapshot, user_id)?.rules }))
+        content(&self.ruleset(snapshot, user_id)?.rules)
     }
 
     /// Whether a user's rules are the defaults, so that no account data says them.
@@ -259,7 +273,7 @@ impl Push {
             let snapshot = self.store.snapshot();
             let mut rules = (*self.ruleset(&snapshot, user_id)?.rules).clone();
             work(&mut rules)?;
-            let content = serde_json::to_vec(&json!({ "global": rules })).map_err(Error::internal)?;
+            let content = content(&rules)?.to_string().into_bytes();
             let mut batch = Batch::with_random_id(self.store.world());
             account_data::put(&mut batch, &snapshot, UserKey::of(user_id), None, KIND, &content)?;
             if commit(&self.store, batch).await?.is_some() {

@@ -1,10 +1,11 @@
 //! Room aliases of this server.
 
-use super::{RoomWriter, Rooms};
+use super::{NewEvent, RoomWriter, Rooms};
 use crate::commit::{commit, commit_freely};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::tables;
+use serde_json::Value;
 use state_res::ids::{RoomKey, UserKey};
 use storage::{Batch, Snapshot, key};
 
@@ -122,7 +123,8 @@ impl Rooms {
         commit(&self.deps().store, batch).await?.map(drop).ok_or_else(taken)
     }
 
-    /// `DELETE /directory/room/{roomAlias}`: by who made it, or by who may set the room's canonical alias.
+    /// `DELETE /directory/room/{roomAlias}`: by who made it, or by who may set the room's canonical alias. Where the user may, it goes from
+    /// `m.room.canonical_alias`, too.
     ///
     /// # Errors
     /// 404 `M_NOT_FOUND`, 403 `M_FORBIDDEN`.
@@ -134,7 +136,33 @@ impl Rooms {
         let mut batch = Batch::with_random_id(&self.deps().world);
         batch.delete(tables::ALIASES, &alias_key(alias));
         batch.delete(tables::ROOM_ALIASES, &by_room_key(RoomKey::of(&found.room_id), alias));
-        commit_freely(&self.deps().store, batch).await.map(drop)
+        commit_freely(&self.deps().store, batch).await?;
+        if self.may_set(&found.room_id, user_id, "m.room.canonical_alias")?
+            && let Err(error) = self.withdraw_alias(user_id, alias, &found.room_id).await
+        {
+            tracing::warn!(room = %found.room_id, alias, %error, "the room still names an alias that was removed");
+        }
+        Ok(())
+    }
+
+    /// Takes an alias out of a room's `m.room.canonical_alias`, if it is there.
+    async fn withdraw_alias(&self, user_id: &str, alias: &str, room_id: &str) -> Result<()> {
+        self.write(room_id, |writer| {
+            let Some(event) = writer.current("m.room.canonical_alias", "")? else { return Ok(()) };
+            let mut content = event.content().clone();
+            if content.get("alias").and_then(Value::as_str) == Some(alias) {
+                content.remove("alias");
+            }
+            if let Some(Value::Array(others)) = content.get_mut("alt_aliases") {
+                others.retain(|other| other.as_str() != Some(alias));
+            }
+            if content == *event.content() {
+                return Ok(());
+            }
+            writer.send(NewEvent::state(user_id, "m.room.canonical_alias", "", content)).map(drop)
+        })
+        .await
+        .map(|((), _)| ())
     }
 
     /// Makes the local aliases of one room lead to another.

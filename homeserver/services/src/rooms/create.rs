@@ -96,7 +96,7 @@ impl Rooms {
     /// Makes a room for `creator` and invites this server's users to it.
     ///
     /// # Errors
-    /// 400 `M_UNSUPPORTED_ROOM_VERSION`, `M_ROOM_IN_USE`, `M_INVALID_ROOM_STATE`, `M_INVALID_PARAM`, `M_BAD_JSON`.
+    /// 400 `M_UNSUPPORTED_ROOM_VERSION`, `M_ROOM_IN_USE`, `M_INVALID_ROOM_STATE`, `M_INVALID_PARAM`, `M_BAD_JSON`; 403 `M_INVITE_BLOCKED`.
     pub async fn create(&self, creator: &str, request: CreateRoom) -> Result<Created> {
         let version = match &request.room_version {
             None => DEFAULT_ROOM_VERSION,
@@ -294,7 +294,7 @@ fn fill(
     let set = |writer: &mut RoomWriter<'_>, kind: &str, key: &str, content: Value| -> Result<()> {
         let Value::Object(content) = content else { return Ok(()) };
         writer.send(NewEvent::state(creator, kind, key, content)).map(|_| ()).map_err(|error| {
-            if error.status == 403 { Error::new(400, "M_INVALID_ROOM_STATE", error.message) } else { error }
+            if error.errcode == "M_FORBIDDEN" { Error::new(400, "M_INVALID_ROOM_STATE", error.message) } else { error }
         })
     };
     let member = rooms.member_content(creator, Membership::Join)?;

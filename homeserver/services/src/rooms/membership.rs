@@ -59,6 +59,13 @@ impl Rooms {
                 Restricted::By(authoriser) => {
                     content.insert("join_authorised_via_users_server".into(), json!(authoriser));
                 }
+                Restricted::NobodyHere
+                    if writer.reader.servers()?.iter().all(|server| *server == self.deps().server_name) =>
+                {
+                    return Err(Error::forbidden(format!(
+                        "To join {room_id}, somebody in it who may invite has to vouch for you, and nobody can."
+                    )));
+                }
                 Restricted::NobodyHere => return Ok(LocalJoin::NeedsAnotherServer),
                 Restricted::Refused => {
                     return Err(Error::forbidden(format!(

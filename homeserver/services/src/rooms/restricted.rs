@@ -17,7 +17,7 @@ pub enum Restricted {
     NotNeeded,
     /// This local user vouches.
     By(String),
-    /// Nobody here may vouch, or we cannot tell; another server may.
+    /// Nobody here may vouch, or we cannot tell; another server that is in the room may.
     NobodyHere,
     /// The user meets none of the conditions.
     Refused,

@@ -66,6 +66,29 @@ fn another_rooms_events_never_stand_in_a_room() {
     }
 }
 
+/// The keys of several are asked for at the same time: one after the other they would take longer than anyone waits for an answer.
+#[test]
+fn events_of_several_silent_servers_hold_up_a_transaction_but_once() {
+    with_room(75, "10", async |scene, mut room| {
+        let mut events: Vec<PeerEvent> = (0..5)
+            .map(|n| {
+                let silent = scene.network.peer(&format!("silent{n}.example"));
+                silent.script(|asked| {
+                    asked.path.contains("/key/").then(|| Scripted { after: Duration::from_secs(3600), answer: None })
+                });
+                let sender = format!("@eve:{}", silent.name());
+                silent.sign(room.version, silent.draft(&room, &sender, "m.room.message", None, message("hm")))
+            })
+            .collect();
+        events.push(scene.peer.event(&mut room, BOB, "m.room.message", None, message("mine")));
+        let answer = scene.peer.send(scene.server().name(), &events).await.unwrap();
+        for silent in &events[..5] {
+            assert!(answer[&silent.id].is_some());
+        }
+        assert_eq!(answer[&events[5].id], None);
+    });
+}
+
 #[test]
 fn a_slow_peer_holds_up_nobody_elses_events_and_a_stranger_learns_nothing() {
     with_room(72, "10", async |scene, mut room| {

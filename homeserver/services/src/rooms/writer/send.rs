@@ -1,6 +1,7 @@
 //! Events of ours: built on the newest ones, authorised, signed by the room's policy server where it has one.
 
 use super::RoomWriter;
+use crate::accounts::invite_permission;
 use crate::error::{Error, Result};
 use crate::rooms::head::MAX_PREV_EVENTS;
 use crate::rooms::policy::{PolicyServer, Unsigned};
@@ -124,7 +125,7 @@ impl RoomWriter<'_> {
     /// Builds, authorises and adds an event of ours.
     ///
     /// # Errors
-    /// 403 `M_FORBIDDEN` with the rule that refused it; 413 `M_TOO_LARGE` and 400 `M_BAD_JSON` for what is no event. Where the room's policy
+    /// 403 `M_FORBIDDEN` with the rule that refused it (400 `M_BAD_JSON` where its content is no such event's), `M_INVITE_BLOCKED` for an invite of a user who takes none; 413 `M_TOO_LARGE` and 400 `M_BAD_JSON` for what is no event. Where the room's policy
     /// server has yet to be asked, an error that nobody sees: the write begins again with its signature.
     pub fn send(&mut self, event: NewEvent) -> Result<Pdu> {
         let policy = PolicyServer::of(&self.reader, self.head.root)?;
@@ -135,6 +136,7 @@ impl RoomWriter<'_> {
         let pdu = build::build(self.head.room_version, fields, &self.deps.server_name, &self.deps.signing_key())
             .map_err(pdu_error)?;
         auth::check(&pdu, &state).map_err(refused)?;
+        self.admit_invite(&event)?;
         if let Some(policy) = policy.filter(|policy| !policy.recommends(&pdu)) {
             let previous = self.head.extremities.iter().take(MAX_PREV_EVENTS);
             let previous = previous.map(|one| (one.event_id.clone(), one.after)).collect();
@@ -144,6 +146,17 @@ impl RoomWriter<'_> {
         let before = self.state_at_extremities()?;
         self.place_made(&pdu, before)?;
         Ok(pdu)
+    }
+
+    /// Refuses an invite of a user of ours who takes none.
+    fn admit_invite(&self, event: &NewEvent) -> Result<()> {
+        let invites = event.content.get("membership").and_then(Value::as_str) == Some("invite");
+        match &event.state_key {
+            Some(target) if event.event_type == "m.room.member" && invites => {
+                invite_permission::admit(self.reader.snapshot(), target)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Adds the event that was made from `source` earlier, and that the policy server has signed since. It follows what was newest then. `None`
@@ -186,7 +199,8 @@ impl RoomWriter<'_> {
 
 /// What a refused authorisation tells the client.
 pub(crate) fn refused(refusal: auth::Refusal) -> Error {
-    Error::forbidden(format!("{} (authorisation rule {})", refusal.because, refusal.rule))
+    let because = format!("{} (authorisation rule {})", refusal.because, refusal.rule);
+    if refusal.is_malformed { Error::bad_json(because) } else { Error::forbidden(because) }
 }
 
 /// What a malformed event tells the client.

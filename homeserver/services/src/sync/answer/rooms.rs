@@ -2,6 +2,7 @@
 
 use super::{Look, write_account_data};
 use crate::accounts::account_data::{self, Item};
+use crate::accounts::invite_permission;
 use crate::error::Result;
 use crate::rooms::client_event::EventForm;
 use crate::rooms::memberships::{self, UserRoom};
@@ -292,6 +293,9 @@ impl Look<'_> {
 
     fn invited(&self, json: &mut Vec<u8>, reader: &RoomReader, row: &UserRoom) -> Result<bool> {
         if self.since_in(row).is_some_and(|since| row.position <= since.position) {
+            return Ok(false);
+        }
+        if row.membership == Membership::Invite && invite_permission::blocks_all(&self.snapshot, self.user)? {
             return Ok(false);
         }
         if !self.ignored.is_empty()
