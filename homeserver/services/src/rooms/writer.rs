@@ -85,11 +85,31 @@ struct Placed {
     /// Its place in history, where that is known.
     history: Option<HistoryKey>,
     ordinal: u16,
-    ours: bool,
-    /// Older history, of which the current state says nothing.
-    is_old: bool,
-    /// Nobody is told of it.
-    is_quiet: bool,
+    arrival: Arrival,
+}
+
+/// How an event came to be placed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arrival {
+    /// It is for us to tell the room's servers, and everyone here.
+    Ours,
+    /// Everyone here is told.
+    News,
+    /// Older history, of which the current state says nothing and of which nobody is told.
+    Old,
+    /// A better copy of an event that everyone was told of.
+    Again,
+}
+
+impl Placed {
+    fn is_ours_to_tell(&self) -> bool {
+        self.fate == Fate::Accepted && self.arrival == Arrival::Ours
+    }
+
+    /// Whether whoever waits for news of the room is woken.
+    fn is_news(&self) -> bool {
+        self.fate == Fate::Accepted && matches!(self.arrival, Arrival::Ours | Arrival::News)
+    }
 }
 
 impl<'a> RoomWriter<'a> {
@@ -247,39 +267,36 @@ impl<'a> RoomWriter<'a> {
 
     /// Whether an extremity follows an event. `false` also where this takes too long to find out: then it may become one that it need not be.
     fn is_followed(&self, pdu: &Pdu) -> Result<bool> {
-        let mut seen = BTreeSet::new();
-        let mut open: Vec<EventKey> = self.head.extremities.iter().map(|one| EventKey::of(&one.event_id)).collect();
-        while let Some(event) = open.pop() {
-            if seen.len() >= MAX_FOLLOWERS {
-                return Ok(false);
-            }
-            if !seen.insert(event) {
-                continue;
-            }
-            let Some(later) = self.reader.pdu(event)?.filter(|later| later.depth() > pdu.depth()) else { continue };
-            if later.prev_events().iter().any(|prev| prev == pdu.event_id()) {
-                return Ok(true);
-            }
-            open.extend(later.prev_events().iter().map(|prev| EventKey::of(prev)));
-        }
-        Ok(false)
+        self.is_before(pdu.key(), pdu.depth(), self.head.extremities.iter().map(|one| EventKey::of(&one.event_id)))
     }
 
     /// Whether an event follows another, as far as that has a place; `false` also where this takes too long to find out.
     fn follows(&self, later: &Pdu, earlier: EventKey) -> Result<bool> {
-        if self.reader.standing(earlier)?.is_none_or(|standing| standing.is_outlier()) {
-            return Ok(true);
+        match self.reader.standing(earlier)?.filter(|standing| !standing.is_outlier()) {
+            Some(standing) => {
+                self.is_before(earlier, standing.depth, later.prev_events().iter().map(|prev| EventKey::of(prev)))
+            }
+            None => Ok(true),
         }
+    }
+
+    /// Whether an event of this depth is one of `later`, or comes before one of them.
+    fn is_before(&self, event: EventKey, depth: i64, later: impl Iterator<Item = EventKey>) -> Result<bool> {
+        let mut open: VecDeque<EventKey> = later.collect();
         let mut seen = BTreeSet::new();
-        let mut open: VecDeque<Pdu> = VecDeque::from([later.clone()]);
         while let Some(later) = open.pop_front() {
-            for prev in later.prev_events().iter().map(|prev| EventKey::of(prev)) {
-                if prev == earlier {
-                    return Ok(true);
-                }
-                if seen.len() < MAX_FOLLOWERS && seen.insert(prev) {
-                    open.extend(self.reader.pdu(prev)?);
-                }
+            if later == event {
+                return Ok(true);
+            }
+            if seen.len() >= MAX_FOLLOWERS {
+                return Ok(false);
+            }
+            if !seen.insert(later) {
+                continue;
+            }
+            // Depths end somewhere, and from then on all are alike.
+            if let Some(later) = self.reader.pdu(later)?.filter(|later| later.depth() >= depth) {
+                open.extend(later.prev_events().iter().map(|prev| EventKey::of(prev)));
             }
         }
         Ok(false)
@@ -305,16 +322,8 @@ impl<'a> RoomWriter<'a> {
         self.roots.extend([before, after]);
         let standing = Standing::placed(fate, before, after, pdu.depth(), self.ordinal, None).told(is_told);
         self.write_event(&pdu, &standing)?;
-        self.events.push(Placed {
-            pdu,
-            fate,
-            before,
-            history: None,
-            ordinal: self.ordinal,
-            ours,
-            is_old: false,
-            is_quiet: false,
-        });
+        let arrival = if ours { Arrival::Ours } else { Arrival::News };
+        self.events.push(Placed { pdu, fate, before, history: None, ordinal: self.ordinal, arrival });
         // A batch of 1 MiB cannot hold as many events as the ordinal counts.
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(standing)
@@ -349,8 +358,8 @@ impl<'a> RoomWriter<'a> {
             .told(self.is_told(pdu.key(), pdu.prev_events())?);
         let row = room_key(self.reader.room, pdu.key().as_bytes());
         self.batch.put(tables::STANDING, &row, &standing.encode());
-        let (ordinal, ours, is_old, is_quiet) = (self.ordinal, false, true, true);
-        self.events.push(Placed { pdu, fate, before, history: place, ordinal, ours, is_old, is_quiet });
+        let (ordinal, arrival) = (self.ordinal, Arrival::Old);
+        self.events.push(Placed { pdu, fate, before, history: place, ordinal, arrival });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
     }
@@ -367,10 +376,9 @@ impl<'a> RoomWriter<'a> {
         if fate == Fate::Accepted {
             self.write_relation(pdu, standing.history.as_ref());
         }
-        let (before, is_old) = (standing.before, standing.position == 0);
-        let (ordinal, ours, is_quiet) = (self.ordinal, false, true);
-        let history = standing.history;
-        self.events.push(Placed { pdu: pdu.clone(), fate, before, history, ordinal, ours, is_old, is_quiet });
+        let arrival = if standing.position == 0 { Arrival::Old } else { Arrival::Again };
+        let (before, history, ordinal) = (standing.before, standing.history, self.ordinal);
+        self.events.push(Placed { pdu: pdu.clone(), fate, before, history, ordinal, arrival });
         self.ordinal = self.ordinal.saturating_add(1);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Room versions, "Handling redactions": whose redactions take effect, also of those that arrive before the event that they name.
 
 use crate::scene::{BOB, CAROL, DAN, Scene, with_room};
+use crate::told::{HOST, History, VERSIONS, answer, message, paged, whole};
 use http::Method;
 use serde_json::{Value, json};
 use simulation::{Network, Peer, PeerEvent, PeerRoom};
@@ -19,19 +20,9 @@ fn a_redaction_that_comes_first_takes_effect_whoever_else_names_the_event() {
                     let content = json!({ "msgtype": "m.text", "body": "a slip" });
                     let target = scene.peer.draft(&room, BOB, "m.room.message", None, content);
                     let target = scene.peer.sign(room.version, target);
-                    let redaction = |mut draft: serde_json::Map<String, serde_json::Value>| {
-                        if room.version.rules().redacts_in_content {
-                            draft["content"]["redacts"] = json!(target.id);
-                        } else {
-                            draft.insert("redacts".into(), json!(target.id));
-                        }
-                        draft
-                    };
-                    let draft = scene.peer.draft(&room, BOB, "m.room.redaction", None, json!({ "reason": "mine" }));
-                    let valid = scene.peer.sign(room.version, redaction(draft));
+                    let valid = redaction(&scene.peer, &room, BOB, &target.id);
                     // Dan has no business redacting bob's message: he belongs to another server and has no power.
-                    let draft = other.draft(&theirs, DAN, "m.room.redaction", None, json!({ "reason": "his" }));
-                    let void = other.sign(room.version, redaction(draft));
+                    let void = redaction(&other, &theirs, DAN, &target.id);
                     scene.send(&[&valid]).await.unwrap();
                     other.send(scene.server().name(), std::slice::from_ref(&void)).await.unwrap();
                     scene.send(&[&target]).await.unwrap();
@@ -55,9 +46,7 @@ fn a_redaction_by_who_may_not_redact_does_nothing_before_or_after() {
             scene.peer.event(&mut room, BOB, "m.room.message", None, content.clone()),
         ];
         for (index, target) in targets.iter().enumerate() {
-            let mut draft = other.draft(&theirs, DAN, "m.room.redaction", None, json!({}));
-            draft.insert("redacts".into(), json!(target.id));
-            let void = other.sign(room.version, draft);
+            let void = redaction(&other, &theirs, DAN, &target.id);
             if index == 0 {
                 other.send(scene.server().name(), std::slice::from_ref(&void)).await.unwrap();
             }
@@ -300,5 +289,81 @@ fn what_was_redacted_stays_so_after_a_purge() {
                 assert_eq!(shown["content"], json!({}), "version {version}: {shown}");
             }
         });
+    }
+}
+
+// clause: R2.2
+/// Who once had the power to redact cannot use it, by way of older history, on what was said after they lost it.
+#[test]
+fn older_redactions_take_nothing_away_that_came_after_them() {
+    const GUEST: &str = "@guest:elsewhere.example";
+    for version in VERSIONS.into_iter().skip(1) {
+        let network = Network::new(103, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let elsewhere = network.peer("elsewhere.example");
+                let mut history = History::new(&scene.peer, version);
+                history.hides_auth_chain = false;
+                history.by(&elsewhere, GUEST, "m.room.member", Some(GUEST), json!({ "membership": "join" }));
+                let levels = |guest: i64| {
+                    let users =
+                        if version == "12" { json!({ GUEST: guest }) } else { json!({ HOST: 100, GUEST: guest }) };
+                    json!({ "users": users })
+                };
+                let before = history.add(&scene.peer, "m.room.message", None, message("before"));
+                history.add(&scene.peer, "m.room.power_levels", Some(""), levels(50));
+                let (then, place) = (history.room.clone(), history.events.len());
+                history.add(&scene.peer, "m.room.power_levels", Some(""), levels(0));
+                let after = history.add(&scene.peer, "m.room.message", None, message("after"));
+                let redacting = |target: &PeerEvent| {
+                    let mut room = then.clone();
+                    if room.version.rules().create_event_is_room_id {
+                        room.state.remove(&("m.room.create".to_owned(), String::new()));
+                    }
+                    redaction(&elsewhere, &room, GUEST, &target.id)
+                };
+                for target in [&before, &after] {
+                    history.events.insert(place, (redacting(target), then.state.clone()));
+                }
+                history.script(&scene.peer, |_| true, whole);
+                let room = history.room.id.clone();
+                scene.call(Method::POST, &format!("/join/{room}?via=peer.example"), json!({})).await.unwrap();
+                let found = paged(&scene, &room).await;
+                let content = |event: &PeerEvent| {
+                    let found = found.iter().find(|one| one["event_id"] == *event.id);
+                    found.unwrap_or_else(|| panic!("version {version}: {} is not in {found:#?}", event.id))["content"]
+                        .clone()
+                };
+                assert_eq!(content(&before), json!({}), "version {version}");
+                assert_eq!(content(&after), message("after"), "version {version}");
+
+                // Nor by way of a gap that lies behind what it names.
+                let live = history.add(&scene.peer, "m.room.message", None, message("live"));
+                history.script(&scene.peer, |_| true, whole);
+                scene.send(&[&live]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
+                let unseen = scene.peer.draft(&history.room, HOST, "m.room.message", None, message("unseen"));
+                history.room.tips = vec![scene.peer.sign(history.room.version, unseen).id];
+                let behind = history.add(&scene.peer, "m.room.message", None, message("behind"));
+                let state: Vec<String> = history.room.state.values().cloned().collect();
+                let late = redacting(&live);
+                let state_then: Vec<String> = then.state.values().cloned().collect();
+                scene.peer.script(move |asked| match &asked.path {
+                    path if path.contains("/get_missing_events/") => answer(json!({ "events": [] })),
+                    path if path.contains("/state_ids/") => {
+                        let state = if asked.query.contains(&late.id[1..]) { &state_then } else { &state };
+                        answer(json!({ "pdu_ids": state, "auth_chain_ids": [] }))
+                    }
+                    path if path.contains("/backfill/") => {
+                        answer(json!({ "origin": "peer.example", "origin_server_ts": 1, "pdus": [late.json] }))
+                    }
+                    _ => None,
+                });
+                scene.send(&[&behind]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
+                let found = paged(&scene, &room).await;
+                assert!(found.iter().filter(|event| event["type"] == "m.room.redaction").count() > 2, "{found:#?}");
+                assert_eq!(scene.shown(&history.room, &live).await.unwrap()["content"], message("live"), "{version}");
+            })
+            .unwrap();
     }
 }

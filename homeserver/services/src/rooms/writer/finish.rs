@@ -1,6 +1,6 @@
 //! The batch that a writer's work comes to: events' bytes, the rows that follow from the current state, what waits for other servers, the head.
 
-use super::{Made, Placed, RoomWriter, put_with_position};
+use super::{Arrival, Made, Placed, RoomWriter, put_with_position};
 use crate::error::Result;
 use crate::rooms::facts::Facts;
 use crate::rooms::head::Head;
@@ -57,7 +57,7 @@ impl RoomWriter<'_> {
         let mut destinations: BTreeSet<String> = self.extra_destinations.clone();
         let newcomers = if changed_root { self.write_membership_changes(&mut destinations)? } else { Vec::new() };
         // What others sent goes nowhere, so that receiving a message does not cost more where more servers are in the room.
-        if !newcomers.is_empty() || self.events.iter().any(|placed| placed.ours && placed.fate == Fate::Accepted) {
+        if !newcomers.is_empty() || self.events.iter().any(Placed::is_ours_to_tell) {
             match self.head_before {
                 Some(_) => destinations.extend(self.reader.servers_in(self.root_before)?.iter().cloned()),
                 None => destinations.extend(self.reader.servers()?),
@@ -82,7 +82,7 @@ impl RoomWriter<'_> {
         let ours: Vec<(EventKey, u16, String)> = self
             .events
             .iter()
-            .filter(|placed| placed.ours && placed.fate == Fate::Accepted)
+            .filter(|placed| placed.is_ours_to_tell())
             .map(|placed| (placed.pdu.key(), placed.ordinal, placed.pdu.sender_server().to_owned()))
             .collect();
         if ours.is_empty() {
@@ -112,7 +112,7 @@ impl RoomWriter<'_> {
         self.head.version += 1;
         let head_bytes = Bytes::from(self.head.encode());
         self.batch.put(tables::HEAD, room.as_bytes(), &head_bytes);
-        if self.events.iter().any(|placed| placed.fate == Fate::Accepted && !placed.is_quiet) {
+        if self.events.iter().any(Placed::is_news) {
             self.batch.topic(topic(room));
         }
         if self.events.iter().any(|placed| placed.pdu.is_state_of(policy::TYPE, "")) {
@@ -145,7 +145,7 @@ impl RoomWriter<'_> {
         let room = self.reader.room;
         let mut bytes: BTreeMap<EventKey, StoredEvent> = BTreeMap::new();
         let mut replaced = Vec::new();
-        for Placed { pdu, fate, before, history, is_old, .. } in &self.events {
+        for Placed { pdu, fate, before, history, arrival, .. } in &self.events {
             let place = history.as_ref().map_or(Place::Newest, Place::At);
             bytes.insert(pdu.key(), redaction::to_be_stored(&self.reader, pdu, place)?);
             if *fate == Fate::Accepted && pdu.event_type() == "m.room.redaction" {
@@ -153,9 +153,10 @@ impl RoomWriter<'_> {
                 // As for soft failure, the current state has no say about older history; but whoever had the power once must not use it by that
                 // way on what was said since.
                 let states = [*before, self.head.root];
-                let is_past = *is_old && self.follows(pdu, target)?;
+                let is_old = *arrival == Arrival::Old;
+                let is_past = is_old && self.follows(pdu, target)?;
                 let reach = Reach::of(&self.reader, pdu, if is_past { &states[..1] } else { &states })?;
-                let value = redaction::value(history.as_ref().filter(|_| *is_old));
+                let value = redaction::value(history.as_ref().filter(|_| is_old));
                 self.batch.put(tables::REDACTIONS, &redaction::row(room, target, &reach, pdu.key()), value);
                 let Some(target) = self.reader.pdu(target)?.filter(|target| reach.includes(target)) else { continue };
                 let place = self.reader.standing(target.key())?.and_then(|standing| standing.history);
