@@ -6,6 +6,15 @@ use http::Method;
 use serde_json::{Value, json};
 use simulation::Network;
 
+/// The join that was sent to the peer becomes part of the room's history.
+fn follow_join(scene: &Scene<'_>, history: &mut History) {
+    let asked = scene.peer.asked();
+    let sent = asked.iter().rfind(|asked| asked.path.contains("/send_join/")).unwrap();
+    let raw = federation::RawJson::from_known(sent.body.to_string());
+    let join = scene.peer.learn(history.room.version, &raw).unwrap();
+    history.room.follow(&join);
+}
+
 // clause: P4
 /// Whoever lies in the answer to a join keeps nobody from joining through somebody else.
 #[test]
@@ -147,11 +156,7 @@ fn an_old_state_told_to_a_join_is_found_out_by_what_others_cite() {
                 history.room.state = truth;
 
                 // The others have the join.
-                let asked = scene.peer.asked();
-                let sent = asked.iter().rfind(|asked| asked.path.contains("/send_join/")).unwrap();
-                let raw = federation::RawJson::from_known(sent.body.to_string());
-                let join = scene.peer.learn(history.room.version, &raw).unwrap();
-                history.room.follow(&join);
+                follow_join(&scene, &mut history);
                 let name = history.add(&scene.peer, "m.room.name", Some(""), json!({ "name": "warren" }));
                 history.script(&scene.peer, |_| true, whole);
                 scene.send(&[&name]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
@@ -204,8 +209,10 @@ fn a_spoilt_member_that_comes_with_a_join_is_not_kept_out_for_good() {
             let join = format!("/join/{}?via=peer.example", history.room.id);
             scene.call(Method::POST, &join, json!({})).await.unwrap();
 
-            history.script(&scene.peer, |_| true, whole);
+            // The others have the join, and nothing is missing before what comes next.
+            follow_join(&scene, &mut history);
             let next = history.by(&scene.peer, GUEST, "m.room.message", None, message("next"));
+            history.script(&scene.peer, |_| true, whole);
             scene.send(&[&next]).await.unwrap();
             assert!(scene.shown(&history.room, &next).await.is_some());
             let path = format!("/rooms/{}/state", history.room.id);
