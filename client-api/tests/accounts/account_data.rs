@@ -254,7 +254,7 @@ fn filters_are_kept_as_uploaded() {
         server.get(&format!("{path}/{id}"), &bob.token).await.error(403, "M_FORBIDDEN");
         server.get(&format!("/user/@bob:example.org/filter/{id}"), &bob.token).await.error(404, "M_NOT_FOUND");
         for wrong in [
-            json!({ "room": { "timeline": { "limit": 0 } } }),
+            json!({ "room": { "state": { "limit": 0 } } }),
             json!({ "room": { "timeline": { "limit": -1 } } }),
             json!({ "room": { "rooms": ["not a room id"] } }),
             json!({ "presence": { "senders": ["alice"] } }),

@@ -37,6 +37,23 @@ fn aliases_are_made_found_and_removed() {
 }
 
 #[test]
+fn an_alias_may_have_all_characters_but_two() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        for name in ["with%20space", "tab%09", "%C3%A4%E2%98%83", "%23%2F%3F"] {
+            let path = format!("/directory/room/%23{name}%3Aexample.org");
+            server.put(&path, &alice.token, json!({ "room_id": room })).await.ok();
+            assert_eq!(server.ask(&path).await.ok()["room_id"], json!(room), "{name}");
+        }
+        for name in ["a%3Ab", "%00", ""] {
+            let path = format!("/directory/room/%23{name}%3Aexample.org");
+            server.put(&path, &alice.token, json!({ "room_id": room })).await.error(400, "M_INVALID_PARAM");
+        }
+    });
+}
+
+#[test]
 fn an_alias_that_is_removed_is_named_by_its_room_no_more() {
     with_server(async |server| {
         let (alice, bob) = (server.user("alice").await, server.user("bob").await);

@@ -49,7 +49,7 @@ fn kicks_and_bans_need_power_and_bans_hold() {
         server.act(&alice, "kick", &room, &carol).await.ok();
         server.act(&alice, "kick", &room, &carol).await.error(403, "M_FORBIDDEN");
         server.join(&carol, &room).await;
-        server.act(&alice, "unban", &room, &carol).await.error(403, "M_FORBIDDEN");
+        server.act(&alice, "unban", &room, &carol).await.error(403, "M_BAD_STATE");
         server.act(&alice, "ban", &room, &carol).await.ok();
         server.post(&format!("/join/{room}"), &carol.token, json!({})).await.error(403, "M_FORBIDDEN");
         server.act(&alice, "invite", &room, &carol).await.error(403, "M_FORBIDDEN");
@@ -106,6 +106,25 @@ fn a_restricted_room_lets_members_of_another_room_in() {
             let room = server.room(&alice, body).await;
             server.post(&format!("/join/{room}"), &bob.token, json!({})).await.error(403, "M_FORBIDDEN");
             server.leave(&bob, &club).await;
+        }
+    });
+}
+
+/// "The power level for sending `m.room.tombstone` events MUST explicitly be higher than `state_default`", from version 12 on.
+#[test]
+fn overridden_levels_leave_the_tombstone_to_creators() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        for (levels, expected) in [
+            (json!({ "events": { "m.x": 0 } }), json!(150)),
+            (json!({ "events": { "m.x": 0 }, "state_default": 200 }), json!(201)),
+            (json!({ "events": { "m.room.tombstone": 60 } }), json!(60)),
+            (json!({ "ban": 60 }), json!(150)),
+        ] {
+            let room =
+                server.room(&alice, json!({ "room_version": "12", "power_level_content_override": levels })).await;
+            let set = server.room_get(&alice, &room, "state/m.room.power_levels").await.ok();
+            assert_eq!(set["events"]["m.room.tombstone"], expected, "{levels}");
         }
     });
 }

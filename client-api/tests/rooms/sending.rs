@@ -43,6 +43,38 @@ fn a_transaction_id_sends_once_per_device_room_and_type() {
 }
 
 #[test]
+fn a_page_begins_where_it_was_asked_to() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let room = server.public_room(&alice).await;
+        let said = server.say(&alice, &room, "one").await;
+        let token = server.get("/sync", &alice.token).await.ok()["next_batch"].as_str().unwrap().to_owned();
+        server.say(&alice, &room, "two").await;
+        for dir in ["b", "f"] {
+            let page = server.room_get(&alice, &room, &format!("messages?dir={dir}&limit=1&from={token}")).await.ok();
+            assert_eq!(page["start"], json!(token));
+            assert_eq!(page["chunk"][0]["content"]["body"], if dir == "b" { "one" } else { "two" });
+            let end = page["end"].as_str().unwrap();
+            let next = server.room_get(&alice, &room, &format!("messages?dir={dir}&limit=1&from={end}")).await.ok();
+            assert_eq!(next["start"], json!(end));
+        }
+        // Some clients want nothing of the past, and then all of the present.
+        let none = "filter=%7B%22room%22:%7B%22timeline%22:%7B%22limit%22:0%7D%7D%7D";
+        for since in [String::new(), format!("&since={token}")] {
+            let sync = server.get(&format!("/sync?{none}{since}"), &alice.token).await.ok();
+            let timeline = &sync["rooms"]["join"][&room]["timeline"];
+            assert_eq!((&timeline["events"], &timeline["limited"]), (&json!([]), &json!(true)), "{since}");
+            let back = timeline["prev_batch"].as_str().unwrap();
+            let page = server.room_get(&alice, &room, &format!("messages?dir=b&limit=2&from={back}")).await.ok();
+            assert_eq!(
+                (&page["chunk"][0]["content"]["body"], &page["chunk"][1]["event_id"]),
+                (&json!("two"), &json!(said))
+            );
+        }
+    });
+}
+
+#[test]
 fn a_transaction_id_sends_once_however_many_ask_at_once() {
     with_server(async |server| {
         let alice = server.user("alice").await;

@@ -95,6 +95,39 @@ fn threads_show_what_the_user_may_and_wants_to_see() {
     });
 }
 
+/// "When a parent event is redacted, the child events which pointed to that parent remain."
+#[test]
+fn what_refers_to_a_redacted_event_stays_bundled_but_for_its_edits() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        for version in ["10", "12"] {
+            let room = server.room(&alice, json!({ "room_version": version })).await;
+            let root = server.say(&alice, &room, "root").await;
+            reply(&server, &alice, &room, &root, "1").await;
+            let latest = reply(&server, &alice, &room, &root, "2").await;
+            for rel_type in ["m.reference", "m.replace"] {
+                let relates = json!({ "rel_type": rel_type, "event_id": root });
+                let content = json!({ "body": "x", "msgtype": "m.text", "m.relates_to": relates, "m.new_content": { "body": "y" } });
+                server.send_as(&alice, &room, "m.room.message", rel_type, content).await.event_id();
+            }
+            let relations = async || {
+                let event = server.room_get(&alice, &room, &format!("event/{root}")).await.ok();
+                event["unsigned"]["m.relations"].clone()
+            };
+            let mut whole = relations().await;
+            assert!(whole["m.replace"].is_object(), "{whole}");
+            server.put(&format!("/rooms/{room}/redact/{root}/x"), &alice.token, json!({})).await.ok();
+            whole.as_object_mut().unwrap().remove("m.replace");
+            assert_eq!(relations().await, whole, "version {version}");
+            let listed = threads(&server, &alice, &room, "").await["chunk"][0]["unsigned"]["m.relations"].clone();
+            assert_eq!(
+                (&listed["m.thread"]["count"], &listed["m.thread"]["latest_event"]["event_id"]),
+                (&json!(2), &json!(latest))
+            );
+        }
+    });
+}
+
 /// "Threaded read receipts": an event is in the thread of what it relates to, over at most three hops.
 #[test]
 fn what_relates_to_an_event_of_a_thread_counts_as_unread_in_that_thread() {

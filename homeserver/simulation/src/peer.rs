@@ -80,6 +80,8 @@ struct State {
     /// The state before events.
     before: BTreeMap<String, Vec<String>>,
     asked: Vec<Asked>,
+    /// The servers in the room before the last join, as its answer told.
+    joined_among: Vec<String>,
     script: Option<Arc<Script>>,
 }
 
@@ -236,6 +238,7 @@ impl Peer {
             tips: vec![join.event_id().to_owned()],
             depth: join.depth() + 1,
         };
+        self.shown.state.lock().joined_among = answer.servers_in_room.unwrap_or_default();
         for raw in answer.auth_chain.iter().chain(&answer.state) {
             self.learn(version, raw)?;
         }
@@ -246,6 +249,11 @@ impl Peer {
         self.show(&own);
         room.apply(&own);
         Ok(room)
+    }
+
+    /// The servers that were in the room before the last join of this peer, as the answer to it said.
+    pub fn joined_among(&self) -> Vec<String> {
+        self.shown.state.lock().joined_among.clone()
     }
 
     /// Takes over an event that some server gave.

@@ -1,7 +1,6 @@
 //! Answers to other servers' questions, wired to rooms, accounts and keys.
 
 use super::Peers;
-use super::transaction::{Incoming, parents_first};
 use crate::accounts::Accounts;
 use crate::ephemeral::Receipt;
 use crate::error::{Error, Result};
@@ -14,8 +13,8 @@ use crate::rooms::{Membership, NewEvent};
 use async_trait::async_trait;
 use federation::types::{
     AliasAnswer, ClaimedKeys, DeviceKeyRequest, Direction, EventAtTime, Hierarchy, InviteRequest, JoinAnswer,
-    KeyClaimRequest, MissingEventsRequest, PduResult, PublicRoomsRequest, StateAnswer, StateIds, Template,
-    TransactionAnswer, UserDevices, UserKeys,
+    KeyClaimRequest, MissingEventsRequest, PublicRoomsRequest, StateAnswer, StateIds, Template, TransactionAnswer,
+    UserDevices, UserKeys,
 };
 use federation::{Answers, ApiError, Edu, RawJson};
 use serde_json::{Map, Value, json};
@@ -104,19 +103,12 @@ impl PeerAnswers {
     ) -> Result<Received> {
         let pdu = received.event();
         let authoriser = pdu.content().get("join_authorised_via_users_server").and_then(Value::as_str);
-        let Some(authoriser) = authoriser.filter(|user| self.peers.rooms.is_local(user)) else { return Ok(received) };
-        if !version.rules().auth.restricted_joins {
+        if !version.rules().auth.restricted_joins || !authoriser.is_some_and(|user| self.peers.rooms.is_local(user)) {
             return Ok(received);
         }
         match self.peers.rooms.authorise_restricted(reader, root, pdu.sender())? {
             Restricted::By(_) | Restricted::NotNeeded => {}
-            Restricted::NobodyHere => {
-                return Err(Error::new(
-                    400,
-                    "M_UNABLE_TO_AUTHORISE_JOIN",
-                    format!("{authoriser} cannot vouch for this join."),
-                ));
-            }
+            refused @ (Restricted::NobodyHere | Restricted::Unknown) => return Err(cannot_vouch(&refused)),
             Restricted::Refused => {
                 return Err(Error::forbidden("The user is in none of the rooms whose members may join."));
             }
@@ -138,7 +130,7 @@ impl PeerAnswers {
         .with("room_version", version.as_str()))
     }
 
-    async fn take_edu(&self, origin: &str, edu: Edu) -> Result<()> {
+    pub(super) async fn take_edu(&self, origin: &str, edu: Edu) -> Result<()> {
         match edu {
             Edu::Typing(typing) => {
                 if crate::names::server_of(&typing.user_id) != Some(origin)
@@ -196,6 +188,22 @@ impl PeerAnswers {
     }
 }
 
+/// What keeps us from vouching for a join to a restricted room (server-server API, "Restricted rooms").
+fn cannot_vouch(because: &Restricted) -> Error {
+    match because {
+        Restricted::Unknown => Error::new(
+            400,
+            "M_UNABLE_TO_AUTHORISE_JOIN",
+            "This server cannot tell whether the user is in one of the rooms whose members may join.",
+        ),
+        _ => Error::new(
+            400,
+            "M_UNABLE_TO_GRANT_JOIN",
+            "Nobody on this server may invite to the room, and so vouch for the join.",
+        ),
+    }
+}
+
 #[async_trait]
 impl Answers for PeerAnswers {
     async fn transaction(
@@ -205,69 +213,7 @@ impl Answers for PeerAnswers {
         pdus: Vec<RawJson>,
         edus: Vec<Edu>,
     ) -> Result<TransactionAnswer, ApiError> {
-        let mut answer = TransactionAnswer::default();
-        let mut events = Vec::with_capacity(pdus.len());
-        let mut without_room = 0_usize;
-        for json in pdus {
-            let Some(room_id) = Incoming::room_of(&json) else {
-                without_room += 1;
-                continue;
-            };
-            self.peers.wait_for_join(&room_id).await?;
-            let version = self.peers.rooms.version(&room_id).map_err(ApiError::from)?;
-            events.push(Incoming::read(room_id, json, version));
-        }
-        if without_room > 0 {
-            // Without a room there is no room version, and without that no event id under which to say so.
-            tracing::info!(%origin, events = without_room, "passed over events that name no room");
-        }
-        if events.len() > 1 {
-            let shared = events.iter().filter(|event| self.peers.shared(origin, &event.room_id).is_ok());
-            self.peers.fetch_keys_of(shared.filter_map(Incoming::received)).await;
-        }
-        for Incoming { room_id, json, mut id, event } in parents_first(events) {
-            let result = match (self.peers.shared(origin, &room_id), event) {
-                (Err(error), _) if error.status >= 500 => return Err(error.into()),
-                (Err(error), _) if error.status == 404 => {
-                    let ended = self.peers.on_end_of_invite(origin, &room_id, json.as_bytes()).await;
-                    ended.map(|event_id| id = Some(event_id))
-                }
-                (Err(error), _) => Err(error.message),
-                (Ok(_), Some(Ok(event))) => self.peers.receive(origin, &room_id, event).await,
-                (Ok(_), Some(Err(error))) => Err(error.to_string()),
-                (Ok(_), None) => Err(format!("this server has only just come to know the room {room_id}")),
-            };
-            if result.is_err()
-                && let Some(why) = self.peers.rooms.deps().store.stopped()
-            {
-                // What is answered per event counts as taken. The whole transaction has to come again.
-                return Err(Error::internal(format!("the store takes no writes: {why}")).into());
-            }
-            let result = match result {
-                Ok(()) => PduResult::handled(),
-                Err(because) => {
-                    tracing::info!(%origin, room = %room_id, event = id.as_deref().unwrap_or("?"), %because, "refused an event");
-                    PduResult::refused(because)
-                }
-            };
-            if let Some(id) = id {
-                answer.pdus.insert(id, result);
-            }
-        }
-        let mut failure = None;
-        for edu in edus {
-            let kind = edu.edu_type();
-            match self.take_edu(origin, edu).await {
-                // The transaction has to come again. Those after it count all the same: what fails may fail each time.
-                Err(error) if error.status >= 500 => failure = failure.or(Some(error)),
-                Err(error) => tracing::info!(%origin, kind, %error, "refused an EDU"),
-                Ok(()) => {}
-            }
-        }
-        match failure {
-            Some(error) => Err(error.into()),
-            None => Ok(answer),
-        }
+        Ok(self.take_transaction(origin, pdus, edus).await?)
     }
 
     async fn make_join(
@@ -286,13 +232,7 @@ impl Answers for PeerAnswers {
             Restricted::By(authoriser) => {
                 content.insert("join_authorised_via_users_server".into(), json!(authoriser));
             }
-            Restricted::NobodyHere => {
-                return Err(ApiError::new(
-                    400,
-                    "M_UNABLE_TO_AUTHORISE_JOIN",
-                    "Nobody on this server can vouch for the join.",
-                ));
-            }
+            refused @ (Restricted::NobodyHere | Restricted::Unknown) => return Err(cannot_vouch(&refused).into()),
             Restricted::Refused => {
                 return Err(ApiError::forbidden("The user is in none of the rooms whose members may join."));
             }

@@ -153,7 +153,11 @@ impl Peers {
     ) -> Result<Vec<u8>> {
         let mut json = Vec::with_capacity(1024);
         json.extend_from_slice(b"{\"start\":");
-        write_json_string(&mut json, &start.token());
+        // "Will be the same as the value given in `from`", also where that is a sync's token.
+        match request.from.filter(|from| !from.is_empty()) {
+            Some(from) => write_json_string(&mut json, from),
+            None => write_json_string(&mut json, &start.token()),
+        }
         if let Some(end) = &page.end {
             json.extend_from_slice(b",\"end\":");
             write_json_string(&mut json, &end.token());

@@ -1,6 +1,6 @@
 //! Invites across servers.
 
-use super::{Peers, remote_error};
+use super::{Peers, remote_refusal};
 use crate::accounts::invite_permission;
 use crate::error::{Error, Result};
 use crate::names;
@@ -87,14 +87,7 @@ impl Peers {
             event: RawJson::from_known(invite.canonical().to_vec()),
             invite_room_state: stripped,
         };
-        let signed = self.client.invite(server, &request).await.map_err(|error| {
-            let error = remote_error(&error);
-            // What is wrong with a request that we made is no mistake of the client's.
-            if matches!(error.errcode.as_ref(), "M_INVALID_PARAM" | "M_MISSING_PARAM") {
-                return Error::new(502, "M_UNKNOWN", format!("{server} does not take the invite: {}", error.message));
-            }
-            error
-        })?;
+        let signed = self.client.invite(server, &request).await.map_err(|error| remote_refusal(&error))?;
         let copy = Pdu::parse(version, signed.as_bytes()).map_err(|error| {
             Error::new(502, "M_UNKNOWN", format!("{server} answered the invite with no valid event: {error}."))
         })?;

@@ -1,7 +1,7 @@
 //! Joining and knocking through another server.
 
 use super::fetch::State;
-use super::{Peers, remote_error};
+use super::{Peers, remote_error, remote_refusal};
 use crate::error::{Error, Result};
 use crate::rooms::Membership;
 use crate::rooms::memberships::Outside;
@@ -19,6 +19,7 @@ use state_res::ids::{EventKey, RoomKey, StateKeyId, UserKey};
 use state_res::pdu::Pdu;
 use state_res::room_version::RoomVersion;
 use state_res::sign::merge_signatures;
+use state_res::steps::{Checked, Received};
 use state_res::tree::{self, NodeHash, Root};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -122,7 +123,7 @@ impl Peers {
             .client
             .send_join(server, room_id, join.event_id(), join.canonical().to_vec().into(), false)
             .await
-            .map_err(|error| remote_error(&error))?;
+            .map_err(|error| remote_refusal(&error))?;
         let mut join = match &answer.event {
             Some(copy) => match Pdu::parse(version, copy.as_bytes()) {
                 Ok(copy) if copy.event_id() == join.event_id() => {
@@ -132,6 +133,14 @@ impl Peers {
             },
             None => join,
         };
+        // Without the signature of the server whose user vouches for it, no server may take the join.
+        if version.rules().auth.restricted_joins && join.content().contains_key("join_authorised_via_users_server") {
+            let signed = self.check_one(server, version, Received::new(join)).await;
+            join = signed.map(Checked::into_event).ok_or_else(|| {
+                let because = "answered the join without the signature of the server that vouches for it";
+                Error::new(502, "M_UNKNOWN", format!("{server} {because}."))
+            })?;
+        }
         if !self.rooms.is_resident(room_id)? {
             self.note_join(room_id).await?;
             let told = self.fetch_told(server, room_id, version, answer).await?;
@@ -413,7 +422,7 @@ impl Peers {
             .client
             .send_knock(server, room_id, knock.event_id(), bytes)
             .await
-            .map_err(|error| remote_error(&error))?;
+            .map_err(|error| remote_refusal(&error))?;
         let mut stripped: Vec<Value> = state.iter().filter_map(super::invite::strip).collect();
         stripped.push(json!({
             "type": "m.room.member", "sender": user_id, "state_key": user_id, "content": knock.content(),

@@ -157,6 +157,15 @@ pub(crate) fn remote_error(error: &RequestError) -> Error {
     }
 }
 
+/// The same for an event that we made: what is wrong with it is no mistake of the client's.
+pub(crate) fn remote_refusal(error: &RequestError) -> Error {
+    let told = remote_error(error);
+    if matches!(told.errcode.as_ref(), "M_INVALID_PARAM" | "M_MISSING_PARAM" | "M_BAD_JSON") {
+        return Error::new(502, "M_UNKNOWN", format!("The other server does not take the event: {}", told.message));
+    }
+    told
+}
+
 /// Whether this is a refusal that says something about what the client wanted.
 pub(crate) fn is_for_clients(peer: &PeerError) -> bool {
     (400..500).contains(&peer.status) && peer.status != 401 && !is_about_asker(&peer.errcode)

@@ -73,7 +73,12 @@ impl Peers {
             .standing(join.key())?
             .ok_or_else(|| Error::internal("a join that was just placed has no standing"))?
             .before;
-        let servers = reader.servers()?;
+        let mut servers = reader.servers()?;
+        let joined_before = reader.membership_in(before, join.sender())? == Some(crate::rooms::Membership::Join);
+        if !joined_before && reader.joined_of(join.sender_server())? == 1 {
+            // It is in the room by this join alone, and those before it are asked for.
+            servers.retain(|server| server != join.sender_server());
+        }
         let event = RawJson::from_known(join.canonical().to_vec());
         let (state, auth_chain) =
             self.world().blocking(move || state_and_chain(&reader, before, |key, _| raw(&reader, key))).await?;

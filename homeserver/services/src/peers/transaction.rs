@@ -1,12 +1,22 @@
-//! The events of one incoming transaction: what each is, and in which order they are taken.
+//! What happens to one incoming transaction: which events are taken in which order, and what waits for what.
 
-use federation::RawJson;
+use super::answers::PeerAnswers;
+use crate::error::{Error, Result};
+use federation::types::{PduResult, TransactionAnswer};
+use federation::{Edu, RawJson};
+use futures::FutureExt;
+use futures::future::{join, join_all};
 use serde::Deserialize;
 use state_res::pdu::{Pdu, PduError};
 use state_res::room_version::RoomVersion;
 use state_res::steps::Received;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How long EDUs wait for the events that came with them, of which they may speak.
+const EDU_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an event in a transaction must say before its room is known.
 #[derive(Deserialize)]
@@ -16,23 +26,23 @@ struct Envelope {
 }
 
 /// An event of a transaction.
-pub(super) struct Incoming {
-    pub(super) room_id: String,
-    pub(super) json: RawJson,
+struct Incoming {
+    room_id: String,
+    json: RawJson,
     /// Under which the answer speaks of it, where that is known.
-    pub(super) id: Option<String>,
+    id: Option<String>,
     /// The event, where we know its room.
-    pub(super) event: Option<Result<Received, PduError>>,
+    event: Option<Result<Received, PduError>>,
 }
 
 impl Incoming {
     /// The room that an event says it belongs to; `None` if it says none.
-    pub(super) fn room_of(json: &RawJson) -> Option<String> {
+    fn room_of(json: &RawJson) -> Option<String> {
         json.parse::<Envelope>().ok()?.room_id
     }
 
     /// Reads an event of a room, of which we know the `version` if we know the room.
-    pub(super) fn read(room_id: String, json: RawJson, version: Option<RoomVersion>) -> Self {
+    fn read(room_id: String, json: RawJson, version: Option<RoomVersion>) -> Self {
         let event = version.map(|version| Received::parse(version, json.as_bytes()));
         let id = match (&event, version) {
             (Some(Ok(event)), _) => Some(event.event().event_id().to_owned()),
@@ -43,7 +53,7 @@ impl Incoming {
     }
 
     /// The event, if it is one and we know its room.
-    pub(super) fn received(&self) -> Option<&Received> {
+    fn received(&self) -> Option<&Received> {
         self.event.as_ref()?.as_ref().ok()
     }
 
@@ -52,9 +62,110 @@ impl Incoming {
     }
 }
 
+impl PeerAnswers {
+    /// Takes a transaction. What the events of one room wait for (keys, a missing event, a state) holds up neither those of other rooms nor, for
+    /// long, the EDUs, among which are the keys to encrypted messages.
+    ///
+    /// # Errors
+    /// 500 where the whole transaction has to come again.
+    pub(super) async fn take_transaction(
+        &self,
+        origin: &str,
+        pdus: Vec<RawJson>,
+        edus: Vec<Edu>,
+    ) -> Result<TransactionAnswer> {
+        let mut rooms: BTreeMap<String, Vec<RawJson>> = BTreeMap::new();
+        let mut without_room = 0_usize;
+        for json in pdus {
+            match Incoming::room_of(&json) {
+                Some(room_id) => rooms.entry(room_id).or_default().push(json),
+                None => without_room += 1,
+            }
+        }
+        if without_room > 0 {
+            // Without a room there is no room version, and without that no event id under which to say so.
+            tracing::info!(%origin, events = without_room, "passed over events that name no room");
+        }
+        let done = Notify::new();
+        let events = join_all(rooms.into_iter().map(|(room_id, events)| self.take_events(origin, room_id, events)));
+        let events = events.inspect(|_| done.notify_one());
+        let edus = async {
+            let _ = self.peers.world().timeout(EDU_PATIENCE, done.notified()).await;
+            self.take_edus(origin, edus).await
+        };
+        let (events, edus) = join(events, edus).await;
+        let mut answer = TransactionAnswer::default();
+        for results in events {
+            answer.pdus.extend(results?);
+        }
+        edus.map(|()| answer)
+    }
+
+    /// Takes events of one room. Gives what became of each that has an id.
+    async fn take_events(
+        &self,
+        origin: &str,
+        room_id: String,
+        events: Vec<RawJson>,
+    ) -> Result<Vec<(String, PduResult)>> {
+        self.peers.wait_for_join(&room_id).await?;
+        let version = self.peers.rooms.version(&room_id)?;
+        let events: Vec<_> = events.into_iter().map(|json| Incoming::read(room_id.clone(), json, version)).collect();
+        if events.len() > 1 && self.peers.shared(origin, &room_id).is_ok() {
+            self.peers.fetch_keys_of(events.iter().filter_map(Incoming::received)).await;
+        }
+        let mut results = Vec::with_capacity(events.len());
+        for Incoming { json, mut id, event, .. } in parents_first(events) {
+            let result = match (self.peers.shared(origin, &room_id), event) {
+                (Err(error), _) if error.status >= 500 => return Err(error),
+                (Err(error), _) if error.status == 404 => {
+                    let ended = self.peers.on_end_of_invite(origin, &room_id, json.as_bytes()).await;
+                    ended.map(|event_id| id = Some(event_id))
+                }
+                (Err(error), _) => Err(error.message),
+                (Ok(_), Some(Ok(event))) => self.peers.receive(origin, &room_id, event).await,
+                (Ok(_), Some(Err(error))) => Err(error.to_string()),
+                (Ok(_), None) => Err(format!("this server has only just come to know the room {room_id}")),
+            };
+            if result.is_err()
+                && let Some(why) = self.peers.rooms.deps().store.stopped()
+            {
+                // What is answered per event counts as taken. The whole transaction has to come again.
+                return Err(Error::internal(format!("the store takes no writes: {why}")));
+            }
+            let result = match result {
+                Ok(()) => PduResult::handled(),
+                Err(because) => {
+                    tracing::info!(%origin, room = %room_id, event = id.as_deref().unwrap_or("?"), %because, "refused an event");
+                    PduResult::refused(because)
+                }
+            };
+            results.extend(id.map(|id| (id, result)));
+        }
+        Ok(results)
+    }
+
+    /// Takes the EDUs of a transaction, one after the other.
+    ///
+    /// # Errors
+    /// The first 500 of them. Those after it count all the same: what fails may fail each time.
+    async fn take_edus(&self, origin: &str, edus: Vec<Edu>) -> Result<()> {
+        let mut failure = None;
+        for edu in edus {
+            let kind = edu.edu_type();
+            match self.take_edu(origin, edu).await {
+                Err(error) if error.status >= 500 => failure = failure.or(Some(error)),
+                Err(error) => tracing::info!(%origin, kind, %error, "refused an EDU"),
+                Ok(()) => {}
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
 /// The events such that each comes after those of the same room that it names, and otherwise as they came: what one names need not be asked
 /// for where it comes later in the same transaction. Ids can name each other in a circle in room versions 1 and 2; such events come last.
-pub(super) fn parents_first(events: Vec<Incoming>) -> Vec<Incoming> {
+fn parents_first(events: Vec<Incoming>) -> Vec<Incoming> {
     let by_id: HashMap<(&str, &str), usize> = events
         .iter()
         .enumerate()

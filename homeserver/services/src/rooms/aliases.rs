@@ -31,13 +31,10 @@ fn by_room_key(room: RoomKey, alias: &str) -> Vec<u8> {
 /// # Errors
 /// 400 `M_INVALID_PARAM`.
 pub fn check_localpart(localpart: &str, server_name: &str) -> Result<()> {
-    let bad = localpart.is_empty()
-        || localpart.contains([':', '\0', ' '])
-        || localpart.chars().any(char::is_control)
-        || localpart.len() + server_name.len() + 2 > 255;
+    let bad = localpart.is_empty() || localpart.contains([':', '\0']) || localpart.len() + server_name.len() + 2 > 255;
     if bad {
         return Err(Error::invalid_param(format!(
-            "{localpart:?} cannot be the local part of an alias: it must have 1 to {} bytes and no colon, space or control character.",
+            "{localpart:?} cannot be the local part of an alias: it must have 1 to {} bytes and neither a colon nor a NUL.",
             253_usize.saturating_sub(server_name.len())
         )));
     }

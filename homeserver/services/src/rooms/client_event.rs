@@ -120,7 +120,8 @@ impl ClientView<'_> {
         }
         if is_redacted {
             self.write_redacted_because(out, event)?;
-        } else if facts.related {
+        }
+        if facts.related {
             super::relations::write_bundle(out, self, event, threads)?;
         }
         out.extend_from_slice(b"}}");

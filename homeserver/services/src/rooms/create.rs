@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 
 /// The version of rooms for which the client names none.
 pub const DEFAULT_ROOM_VERSION: RoomVersion = RoomVersion::V12;
+/// The level that it takes to replace a room whose creators stand above all levels.
+const TOMBSTONE_OF_CREATORS: i64 = 150;
 /// Most users invited by one request.
 const MAX_INVITES: usize = 100;
 /// How many room ids are tried, each a millisecond later.
@@ -251,7 +253,7 @@ fn power_levels(creator: &str, version: RoomVersion, preset: Preset, request: &C
             "m.room.power_levels": 100,
             "m.room.encryption": 100,
             "m.room.server_acl": 100,
-            "m.room.tombstone": if creators_are_infinite { 150 } else { 100 },
+            "m.room.tombstone": if creators_are_infinite { TOMBSTONE_OF_CREATORS } else { 100 },
         },
         "events_default": 0,
         "state_default": 50,
@@ -263,6 +265,14 @@ fn power_levels(creator: &str, version: RoomVersion, preset: Preset, request: &C
     let Value::Object(mut content) = content else { return Map::new() };
     for (key, value) in &request.power_level_content_override {
         content.insert(key.clone(), value.clone());
+    }
+    // In these versions it "MUST explicitly be higher than `state_default`", also where other levels are overridden.
+    let above = content
+        .get("state_default")
+        .and_then(Value::as_i64)
+        .map_or(TOMBSTONE_OF_CREATORS, |default| TOMBSTONE_OF_CREATORS.max(default.saturating_add(1)));
+    if creators_are_infinite && let Some(Value::Object(events)) = content.get_mut("events") {
+        events.entry("m.room.tombstone").or_insert(json!(above));
     }
     content
 }

@@ -59,14 +59,14 @@ impl Rooms {
                 Restricted::By(authoriser) => {
                     content.insert("join_authorised_via_users_server".into(), json!(authoriser));
                 }
-                Restricted::NobodyHere
+                Restricted::NobodyHere | Restricted::Unknown
                     if writer.reader.servers()?.iter().all(|server| *server == self.deps().server_name) =>
                 {
                     return Err(Error::forbidden(format!(
                         "To join {room_id}, somebody in it who may invite has to vouch for you, and nobody can."
                     )));
                 }
-                Restricted::NobodyHere => return Ok(LocalJoin::NeedsAnotherServer),
+                Restricted::NobodyHere | Restricted::Unknown => return Ok(LocalJoin::NeedsAnotherServer),
                 Restricted::Refused => {
                     return Err(Error::forbidden(format!(
                         "You are in none of the rooms whose members may join {room_id}."
@@ -126,7 +126,14 @@ impl Rooms {
     /// # Errors
     /// 403 `M_FORBIDDEN` where the sender may not, or the user is not in the room.
     pub async fn kick(&self, sender: &str, room_id: &str, target: &str, reason: Option<&str>) -> Result<()> {
-        self.require_membership(sender, room_id, target, &[Membership::Join, Membership::Invite, Membership::Knock])?;
+        let (reader, _) = self.known_to(sender, room_id)?;
+        let membership = reader.member(UserKey::of(target))?.map(|member| member.membership);
+        if !matches!(membership, Some(Membership::Join | Membership::Invite | Membership::Knock)) {
+            let is = membership.map_or("not in the room", Membership::as_str);
+            return Err(Error::forbidden(format!(
+                "{target} cannot be removed: their membership of {room_id} is: {is}."
+            )));
+        }
         self.write_member(sender, room_id, target, content_with_reason(Membership::Leave, reason)).await
     }
 
@@ -141,9 +148,12 @@ impl Rooms {
     /// Lifts a ban.
     ///
     /// # Errors
-    /// 403 `M_FORBIDDEN` where the sender may not, or the user is not banned.
+    /// 403 `M_FORBIDDEN` where the sender may not, 403 `M_BAD_STATE` where the user is not banned.
     pub async fn unban(&self, sender: &str, room_id: &str, target: &str, reason: Option<&str>) -> Result<()> {
-        self.require_membership(sender, room_id, target, &[Membership::Ban])?;
+        let (reader, _) = self.known_to(sender, room_id)?;
+        if reader.member(UserKey::of(target))?.is_none_or(|member| member.membership != Membership::Ban) {
+            return Err(Error::new(403, "M_BAD_STATE", format!("{target} is not banned from {room_id}.")));
+        }
         self.write_member(sender, room_id, target, content_with_reason(Membership::Leave, reason)).await
     }
 
@@ -161,18 +171,6 @@ impl Rooms {
         })
         .await
         .map(|((), _)| ())
-    }
-
-    fn require_membership(&self, sender: &str, room_id: &str, target: &str, wanted: &[Membership]) -> Result<()> {
-        let (reader, _) = self.known_to(sender, room_id)?;
-        let membership = reader.member(UserKey::of(target))?.map(|member| member.membership);
-        if membership.is_some_and(|membership| wanted.contains(&membership)) {
-            return Ok(());
-        }
-        let is = membership.map_or("not in the room", Membership::as_str);
-        Err(Error::forbidden(format!(
-            "{target} cannot be removed or let back in: their membership of {room_id} is: {is}."
-        )))
     }
 
     async fn write_member(&self, sender: &str, room_id: &str, target: &str, content: Map<String, Value>) -> Result<()> {

@@ -383,6 +383,13 @@ impl RoomReader {
         Ok(servers)
     }
 
+    /// How many users of a server are joined.
+    pub fn joined_of(&self, server: &str) -> Result<u32> {
+        let row = room_key(self.room, server.as_bytes());
+        let Some(count) = self.snapshot.get(tables::ROOM_SERVERS, &row)? else { return Ok(0) };
+        count.as_ref().try_into().map(u32::from_be_bytes).map_err(|_| damaged("ROOM_SERVERS"))
+    }
+
     /// Names of the servers with joined members.
     pub fn servers(&self) -> Result<Vec<String>> {
         self.snapshot

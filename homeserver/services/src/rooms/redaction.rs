@@ -120,6 +120,27 @@ fn effective<'r>(
     })
 }
 
+/// Whether clients are shown a redaction: not before what it redacts is there, and not if it does not take effect on that, as they would redact
+/// it all the same (room versions, "Handling redactions"). In versions 1 and 2 the authorisation rules have decided.
+pub fn is_shown(reader: &RoomReader, redaction: EventKey) -> Result<bool> {
+    let redaction = reader.required(redaction)?;
+    if redaction.version().rules().auth.special_redaction {
+        return Ok(true);
+    }
+    let Some(key) = redaction.redacts().map(EventKey::of) else { return Ok(false) };
+    let Some(target) = reader.pdu(key)?.filter(|target| target.room_id() == redaction.room_id()) else {
+        return Ok(false);
+    };
+    let history = reader.standing(key)?.and_then(|standing| standing.history);
+    let place = history.as_ref().map_or(Place::Anywhere, Place::At);
+    for effective in effective(reader, &target, place) {
+        if effective? == redaction.key() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether a redaction takes effect on an event at this place, be it stored or not.
 pub fn is_redacted(reader: &RoomReader, event: &Pdu, place: Place<'_>) -> Result<bool> {
     Ok(effective(reader, event, place).next().transpose()?.is_some())

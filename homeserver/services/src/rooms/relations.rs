@@ -147,8 +147,8 @@ fn is_valid_edit(original: &StoredEvent, edit: &StoredEvent) -> bool {
         && (edit.event_type() == "m.room.encrypted" || edit.content().get("m.new_content").is_some_and(Value::is_object))
 }
 
-/// Appends `,"m.relations":{…}` where an event has relations that are bundled: its latest edit, what refers to it and, with `threads`, its
-/// thread.
+/// Appends `,"m.relations":{…}` where an event has relations that are bundled: its latest edit (if it is not redacted), what refers to it and,
+/// with `threads`, its thread.
 pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &StoredEvent, threads: bool) -> Result<()> {
     let mut edit: Option<StoredEvent> = None;
     let mut thread: Option<StoredEvent> = None;
@@ -172,6 +172,10 @@ pub(super) fn write_bundle(out: &mut Vec<u8>, view: &ClientView<'_>, event: &Sto
             continue;
         }
         if relation.rel_type == "m.replace" {
+            // "Servers should not return bundled `m.replace` relationships" of a redacted event.
+            if event.is_redacted() {
+                continue;
+            }
             let newer = edit.as_ref().is_none_or(|known| {
                 (known.origin_server_ts(), known.event_id()) < (child.origin_server_ts(), child.event_id())
             });

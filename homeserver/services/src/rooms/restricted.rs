@@ -1,7 +1,7 @@
 //! Joins to restricted rooms, for which a server whose users may invite has to vouch (room version 8, "Restricted rooms").
 
 use super::power::Power;
-use super::reader::{damaged, room_key};
+use super::reader::damaged;
 use super::{Membership, RoomReader, Rooms};
 use crate::error::Result;
 use crate::tables;
@@ -17,8 +17,10 @@ pub enum Restricted {
     NotNeeded,
     /// This local user vouches.
     By(String),
-    /// Nobody here may vouch, or we cannot tell; another server that is in the room may.
+    /// The user meets a condition, and nobody here may vouch; somebody of another server that is in the room may.
     NobodyHere,
+    /// Whether the user meets a condition, another server may know.
+    Unknown,
     /// The user meets none of the conditions.
     Refused,
 }
@@ -53,7 +55,7 @@ impl Rooms {
             }
         }
         if !allowed {
-            return Ok(if unknown { Restricted::NobodyHere } else { Restricted::Refused });
+            return Ok(if unknown { Restricted::Unknown } else { Restricted::Refused });
         }
         Ok(self.local_authoriser(reader, root)?.map_or(Restricted::NobodyHere, Restricted::By))
     }
@@ -82,7 +84,7 @@ impl Rooms {
             }
         }
         // Of a room whose members joined before there was that table, it lists too few.
-        if listed < self.joined_here(reader)? {
+        if listed < reader.joined_of(&self.deps().server_name)? {
             for member in reader.members()? {
                 if may_vouch(&member.user_id)? {
                     return Ok(Some(member.user_id));
@@ -90,13 +92,6 @@ impl Rooms {
             }
         }
         Ok(None)
-    }
-
-    /// How many users of this server are joined.
-    fn joined_here(&self, reader: &RoomReader) -> Result<u32> {
-        let row = room_key(reader.room(), self.deps().server_name.as_bytes());
-        let Some(count) = reader.snapshot().get(tables::ROOM_SERVERS, &row)? else { return Ok(0) };
-        count.as_ref().try_into().map(u32::from_be_bytes).map_err(|_| damaged("ROOM_SERVERS"))
     }
 }
 

@@ -9,6 +9,7 @@ use super::history::HistoryKey;
 use super::memberships::{is_forgotten, of_user_in};
 use super::reader::{Membership, RoomReader};
 use super::record::StoredEvent;
+use super::redaction;
 use super::standing::Standing;
 use crate::error::Result;
 use parking_lot::Mutex;
@@ -206,7 +207,7 @@ impl<'a> Viewer<'a> {
         self.ended.as_ref()
     }
 
-    /// Whether the user may see `event`. Outliers, rejected and soft-failed events are seen by nobody.
+    /// Whether the user may see `event`. Outliers, rejected and soft-failed events and redactions without effect are seen by nobody.
     pub fn may_see(&self, event: &StoredEvent) -> Result<bool> {
         match self.reader.facts(event.key())? {
             Some(facts) => self.may_see_at(event, &facts.standing),
@@ -217,6 +218,9 @@ impl<'a> Viewer<'a> {
     /// [`Self::may_see`] with the event's standing at hand.
     pub fn may_see_at(&self, event: &StoredEvent, standing: &Standing) -> Result<bool> {
         if !standing.is_accepted() {
+            return Ok(false);
+        }
+        if event.is_type("m.room.redaction") && !redaction::is_shown(self.reader, event.key())? {
             return Ok(false);
         }
         let (visibility, membership) = self.at(standing.before)?;

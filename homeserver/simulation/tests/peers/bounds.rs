@@ -119,6 +119,39 @@ fn a_slow_peer_holds_up_nobody_elses_events_and_a_stranger_learns_nothing() {
     });
 }
 
+/// What one room waits for holds up no other, nor keys.
+#[test]
+fn a_missing_event_holds_up_its_own_room_alone() {
+    with_room(76, "10", async |scene, room| {
+        let quick = scene.empty_room(json!({})).await;
+        let mut quick = scene.peer.join(scene.server().name(), &quick, BOB).await.unwrap();
+        scene.peer.script(|asked| {
+            let waits = asked.path.contains("get_missing_events") || asked.path.contains("state_ids");
+            waits.then(|| Scripted { after: Duration::from_secs(20), answer: None })
+        });
+        let stuck = after_the_unknown(&scene.peer, &room, BOB);
+        let event = scene.peer.event(&mut quick, BOB, "m.room.message", None, message("here already"));
+        let to_device = json!({
+            "edu_type": "m.direct_to_device",
+            "content": {
+                "sender": BOB, "type": "m.x", "message_id": "1",
+                "messages": { &scene.alice.id: { "*": { "key": "k" } } },
+            },
+        });
+        let body = json!({ "pdus": [stuck.json, event.json], "edus": [to_device] });
+        let sent = scene.peer.send_body(scene.server().name(), body);
+        let meanwhile = async {
+            scene.network.wait(Duration::from_secs(5)).await;
+            assert!(scene.shown(&quick, &event).await.is_some());
+            let sync = scene.call(Method::GET, "/sync", Value::Null).await.unwrap();
+            assert_eq!(sync["to_device"]["events"][0]["content"], json!({ "key": "k" }), "{sync}");
+        };
+        let (answer, ()) = futures::join!(sent, meanwhile);
+        let answer = answer.unwrap();
+        assert_eq!((answer[&event.id].clone(), answer[&stuck.id].is_some()), (None, true));
+    });
+}
+
 #[test]
 fn events_that_could_not_be_written_are_not_answered_as_taken() {
     with_room(73, "10", async |scene, mut room| {

@@ -227,3 +227,27 @@ fn a_spoilt_member_that_comes_with_a_join_is_not_kept_out_for_good() {
         })
         .unwrap();
 }
+
+// clause: A6.2
+/// A join that nobody signs who could vouch for it would be refused by everybody else: it is none.
+#[test]
+fn a_join_that_is_vouched_for_in_words_alone_is_none() {
+    for version in ["8", "10", "12"] {
+        let network = Network::new(105, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, version).await;
+                let mut history = History::new(&scene.peer, version);
+                let rule = json!({ "join_rule": "restricted", "allow": [] });
+                history.add(&scene.peer, "m.room.join_rules", Some(""), rule);
+                (history.hides_auth_chain, history.vouches) = (false, true);
+                history.script(&scene.peer, |_| true, whole);
+                let join = format!("/join/{}?via=peer.example", history.room.id);
+                let refused = scene.call(Method::POST, &join, json!({})).await.unwrap_err();
+                assert!(refused.to_string().contains("502"), "version {version}: {refused}");
+                let joined = scene.call(Method::GET, "/joined_rooms", Value::Null).await.unwrap();
+                assert_eq!(joined, json!({ "joined_rooms": [] }), "version {version}");
+            })
+            .unwrap();
+    }
+}

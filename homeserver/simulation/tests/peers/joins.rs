@@ -1,5 +1,6 @@
 //! Joins through another server that break off leave nothing that says who is in the room.
 
+use crate::scene::{BOB, with_room};
 use http::Method;
 use serde_json::{Value, json};
 use services::tables;
@@ -208,4 +209,53 @@ fn a_join_that_another_server_vouches_for_ends_in_a_room_that_is_here() {
             two.call(Method::GET, &path, &carol.token, &Value::Null).await.unwrap();
         })
         .unwrap();
+}
+
+/// Restricted rooms: who meets a condition, and whom nobody here can let in, is told to ask elsewhere in other words than whom we know nothing of.
+#[test]
+fn who_cannot_be_vouched_for_is_told_why() {
+    for version in ["8", "10", "12"] {
+        with_room(66, version, async |scene, lobby| {
+            let make = async |allowed: &str, levels: Value| {
+                let rule = json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership", "room_id": allowed }] });
+                let rules = json!([{ "type": "m.room.join_rules", "state_key": "", "content": rule }]);
+                scene.empty_room(json!({ "initial_state": rules, "power_level_content_override": levels })).await
+            };
+            // Of version 12 the creator may do anything, and so leaves.
+            let closed = json!({ "invite": 101 });
+            let rooms = [
+                (make(&lobby.id, closed.clone()).await, 400, "M_UNABLE_TO_GRANT_JOIN"),
+                (make("!elsewhere:nowhere.example", json!({})).await, 400, "M_UNABLE_TO_AUTHORISE_JOIN"),
+                (make(&scene.empty_room(json!({})).await, json!({})).await, 403, "M_FORBIDDEN"),
+            ];
+            if version == "12" {
+                let carl = scene.server().register("carl").await.unwrap();
+                let path = format!("/rooms/{}/invite", rooms[0].0);
+                scene.call(Method::POST, &path, json!({ "user_id": carl.id })).await.unwrap();
+                let join = format!("/join/{}", rooms[0].0);
+                scene.server().call(Method::POST, &join, &carl.token, &json!({})).await.unwrap();
+                scene.call(Method::POST, &format!("/rooms/{}/leave", rooms[0].0), json!({})).await.unwrap();
+            }
+            for (room, status, code) in rooms {
+                let asked = scene.peer.client().make_join(scene.server().name(), &room, BOB, &[version]).await;
+                let refused = asked.unwrap_err();
+                let refused = refused.peer().map(|peer| (peer.status, peer.errcode.clone())).unwrap();
+                assert_eq!(refused, (status, code.to_owned()), "version {version}");
+            }
+        });
+    }
+}
+
+#[test]
+fn the_servers_in_a_room_are_told_as_they_were_before_a_join() {
+    with_room(67, "10", async |scene, room| {
+        let mut servers = Vec::new();
+        let other = scene.network.peer("other.example");
+        for user in ["@dan:other.example", "@eve:other.example"] {
+            other.join(scene.server().name(), &room.id, user).await.unwrap();
+            servers.push(other.joined_among());
+        }
+        let ours = scene.server().name();
+        assert_eq!(servers, [vec!["peer.example", ours], vec!["other.example", "peer.example", ours]]);
+    });
 }

@@ -59,6 +59,56 @@ fn a_redaction_by_who_may_not_redact_does_nothing_before_or_after() {
     });
 }
 
+/// What a client is shown it redacts, by itself.
+// clause: R2.4
+#[test]
+fn a_redaction_is_shown_once_it_takes_effect_and_no_other_is() {
+    for version in ["3", "10", "11", "12"] {
+        with_room(58, version, async |scene, mut room| {
+            let (other, theirs) = scene.dans_peer(&room).await;
+            let content = json!({ "msgtype": "m.text", "body": "kept" });
+            let hers = scene.peer.event(&mut room, CAROL, "m.room.message", None, content.clone());
+            scene.send(&[&hers]).await.unwrap();
+            let his = other.sign(room.version, other.draft(&theirs, DAN, "m.room.message", None, content.clone()));
+            let early = redaction(&scene.peer, &room, BOB, &his.id);
+            let redactions = [
+                // Of another's event, without the power; of what nobody has; of the event that makes the room.
+                redaction(&other, &theirs, DAN, &hers.id),
+                redaction(&other, &theirs, DAN, "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+                redaction(&scene.peer, &room, BOB, room.state_id("m.room.create", "").unwrap_or("$none")),
+                // Before what it redacts.
+                early.clone(),
+            ];
+            for redaction in &redactions {
+                let peer = if redaction.json["sender"] == DAN { &other } else { &scene.peer };
+                let answer = peer.send(scene.server().name(), std::slice::from_ref(redaction)).await.unwrap();
+                assert_eq!(answer[&redaction.id], None, "version {version}: it is an event like any other");
+            }
+            let shown = async || {
+                let sync = scene.call(Method::GET, "/sync", Value::Null).await.unwrap();
+                let path = format!("/rooms/{}/messages?dir=b&limit=50", room.id);
+                let page = scene.call(Method::GET, &path, Value::Null).await.unwrap();
+                let sync = sync["rooms"]["join"][&room.id]["timeline"]["events"].clone();
+                let ids = |events: &Value| -> Vec<String> {
+                    let events = events.as_array().unwrap().iter();
+                    let events = events.filter(|event| event["type"] == "m.room.redaction");
+                    events.map(|event| event["event_id"].as_str().unwrap().to_owned()).collect()
+                };
+                assert_eq!(ids(&sync), ids(&page["chunk"]), "version {version}");
+                ids(&sync)
+            };
+            assert!(shown().await.is_empty(), "version {version}");
+            for redaction in &redactions {
+                assert!(scene.shown(&room, redaction).await.is_none(), "version {version}");
+            }
+            other.send(scene.server().name(), std::slice::from_ref(&his)).await.unwrap();
+            assert_eq!(scene.shown(&room, &his).await.unwrap()["content"], json!({}), "version {version}");
+            assert_eq!(shown().await, [early.id.clone()], "version {version}");
+            assert_eq!(scene.shown(&room, &hers).await.unwrap()["content"], content, "version {version}");
+        });
+    }
+}
+
 // clause: R2.1
 /// In room versions 1 and 2 it is the domains of the two events' ids that count, whoever the senders are.
 #[test]
@@ -347,6 +397,7 @@ fn older_redactions_take_nothing_away_that_came_after_them() {
                 let behind = history.add(&scene.peer, "m.room.message", None, message("behind"));
                 let state: Vec<String> = history.room.state.values().cloned().collect();
                 let late = redacting(&live);
+                let late_id = late.id.clone();
                 let state_then: Vec<String> = then.state.values().cloned().collect();
                 scene.peer.script(move |asked| match &asked.path {
                     path if path.contains("/get_missing_events/") => answer(json!({ "events": [] })),
@@ -361,7 +412,10 @@ fn older_redactions_take_nothing_away_that_came_after_them() {
                 });
                 scene.send(&[&behind]).await.unwrap_or_else(|because| panic!("version {version}: {because}"));
                 let found = paged(&scene, &room).await;
-                assert!(found.iter().filter(|event| event["type"] == "m.room.redaction").count() > 2, "{found:#?}");
+                let shown = found.iter().filter(|event| event["type"] == "m.room.redaction").count();
+                assert_eq!(shown, 1, "version {version}: that which takes effect");
+                // The others are here as well.
+                scene.peer.client().event(scene.server().name(), &late_id).await.unwrap();
                 assert_eq!(scene.shown(&history.room, &live).await.unwrap()["content"], message("live"), "{version}");
             })
             .unwrap();

@@ -45,6 +45,8 @@ pub(crate) struct History {
     pub(crate) events: Vec<(PeerEvent, State)>,
     /// Whether what is not told of the state is not in the auth chain either that goes with the answer to a join.
     pub(crate) hides_auth_chain: bool,
+    /// Whether the template of a join names the host as who vouches for it.
+    pub(crate) vouches: bool,
 }
 
 impl History {
@@ -56,7 +58,7 @@ impl History {
             tips: Vec::new(),
             depth: 1,
         };
-        let mut history = Self { room, events: Vec::new(), hides_auth_chain: true };
+        let mut history = Self { room, events: Vec::new(), hides_auth_chain: true, vouches: false };
         let mut content = json!({ "room_version": version });
         if version == "12" {
             let mut draft = peer.draft(&history.room, HOST, "m.room.create", Some(""), content);
@@ -115,7 +117,11 @@ impl History {
         is_told: impl Fn(&str) -> bool + Copy + Send + Sync + 'static,
         shown: impl Fn(&PeerEvent) -> Map<String, Value> + Send + Sync + 'static,
     ) -> Arc<AtomicUsize> {
-        let mut draft = peer.draft(&self.room, ALICE, "m.room.member", Some(ALICE), json!({ "membership": "join" }));
+        let mut content = json!({ "membership": "join" });
+        if self.vouches {
+            content["join_authorised_via_users_server"] = json!(HOST);
+        }
+        let mut draft = peer.draft(&self.room, ALICE, "m.room.member", Some(ALICE), content);
         draft.remove("origin_server_ts");
         let template = json!({ "room_version": self.room.version.as_str(), "event": draft });
         let (events, state) = (self.events.clone(), self.room.state.clone());
