@@ -73,6 +73,29 @@ fn lists_are_cached_and_kept_up_to_date() {
     });
 }
 
+/// Servers hear of devices without keys, and keep the lists that they have; clients have nothing to ask for.
+#[test]
+fn devices_without_keys_leave_lists_as_they_are() {
+    with_two_servers(async |simulation, a, b, alice, bob, _| {
+        a.upload_identity(&alice).await;
+        b.query(&bob, &[&alice.user_id]).await;
+        // What is asked for by users has no number; the first announcement has the list fetched with one.
+        a.login("alice").await;
+        a.wait(Duration::from_secs(60)).await;
+        let keys = b.query(&bob, &[&alice.user_id]).await;
+        let since = b.sync_token(&bob).await;
+        let second = a.login("alice").await;
+        a.wait(Duration::from_secs(60)).await;
+        a.post("/logout", &second.token, json!({})).await.ok();
+        a.wait(Duration::from_secs(60)).await;
+        let sync = b.sync(&bob, &since).await;
+        assert_eq!(sync["device_lists"].get("changed").cloned().unwrap_or(json!([])), json!([]), "{sync}");
+        // They were taken in sequence, so that the list is not asked for again.
+        simulation.network().cut(A, B);
+        assert_eq!(b.query(&bob, &[&alice.user_id]).await, keys);
+    });
+}
+
 #[test]
 fn servers_that_do_not_answer_in_time_are_named() {
     with_two_servers(async |simulation, a, b, alice, bob, _| {

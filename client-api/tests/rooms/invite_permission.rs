@@ -38,7 +38,7 @@ fn who_blocks_invites_is_not_invited_by_any_way() {
         for allows in [json!({ "default_action": "allow" }), json!({ "default_action": 1 }), json!({})] {
             set(&server, &bob, allows.clone()).await;
             server.act(&alice, "invite", &room, &bob).await.ok();
-            assert_eq!(invites(&server, &bob, None).await, [room.clone()], "{allows}");
+            assert_eq!(invites(&server, &bob, None).await, std::slice::from_ref(&room), "{allows}");
             server.act(&alice, "kick", &room, &bob).await.ok();
         }
     });
@@ -56,7 +56,7 @@ fn invites_from_before_are_not_shown_while_invites_are_blocked() {
         }
         set(&server, &bob, json!({})).await;
         for since in [None, Some(since.as_str())] {
-            assert_eq!(invites(&server, &bob, since).await, [room.clone()]);
+            assert_eq!(invites(&server, &bob, since).await, std::slice::from_ref(&room));
         }
     });
 }

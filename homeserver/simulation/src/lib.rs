@@ -35,5 +35,5 @@ mod server;
 pub use self::{
     network::Network,
     peer::{Asked, Peer, PeerEvent, PeerRoom, Scripted},
-    server::{Failure, Server, User},
+    server::{Failure, PASSWORD, Server, User},
 };

@@ -14,7 +14,7 @@ use tower::ServiceExt;
 /// Where servers listen for each other if nothing says otherwise.
 const FEDERATION_PORT: u16 = 8448;
 /// The password of everyone.
-const PASSWORD: &str = "wonderland 1865";
+pub const PASSWORD: &str = "wonderland 1865";
 /// How long a synced write takes.
 const SYNC_TIME: Duration = Duration::from_millis(2);
 

@@ -217,7 +217,7 @@ impl Accounts {
                     return Err(Error::forbidden("`device_id` must not be one of your cross-signing keys."));
                 }
                 batch.require_absent(tables::DEVICES, &key);
-                devices::changed(batch, user_id);
+                devices::added(batch, snapshot, user_id, &device_id)?;
                 DeviceRecord {
                     device_id: device_id.clone(),
                     display_name: request.display_name.clone(),

@@ -9,8 +9,18 @@ use crate::{
 use state_res::ids::UserKey;
 use storage::{Batch, Snapshot};
 
-/// Adds to `batch` what follows when one of our users' devices is added or removed: the user's own syncs wake. Others learn of a device
-/// when it uploads its identity keys, for without them they can do nothing with it.
+/// Adds to `batch` what follows when one of our users' devices is added: the user's own syncs wake, and other servers hear of it. Clients do when
+/// it uploads its identity keys, for without them they can do nothing with it.
+///
+/// # Errors
+///
+/// 500 if the store fails.
+pub fn added(batch: &mut Batch, snapshot: &Snapshot, user_id: &str, device_id: &str) -> Result<()> {
+    changed(batch, user_id);
+    announce(batch, snapshot, user_id, vec![Update::Device { device_id: device_id.to_owned(), keys: None }])
+}
+
+/// Adds to `batch` that the user's own syncs wake because of one of their devices.
 pub fn changed(batch: &mut Batch, user_id: &str) {
     batch.topic(user_topic(UserKey::of(user_id)));
 }
@@ -23,8 +33,8 @@ pub fn changed(batch: &mut Batch, user_id: &str) {
 pub fn renamed(batch: &mut Batch, snapshot: &Snapshot, user_id: &str, device_id: &str) -> Result<()> {
     changed(batch, user_id);
     let row = crate::accounts::record::device_key(UserKey::of(user_id), device_id);
-    let Some(keys) = snapshot.get(tables::DEVICE_KEYS, &row)? else { return Ok(()) };
-    let keys = crate::accounts::record::from_bytes(tables::DEVICE_KEYS, &keys)?;
+    let keys = snapshot.get(tables::DEVICE_KEYS, &row)?;
+    let keys = keys.map(|keys| crate::accounts::record::from_bytes(tables::DEVICE_KEYS, &keys)).transpose()?;
     announce(batch, snapshot, user_id, vec![Update::Device { device_id: device_id.to_owned(), keys }])
 }
 

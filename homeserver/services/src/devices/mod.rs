@@ -2,7 +2,7 @@
 
 mod changed;
 
-pub use changed::{changed, removed, renamed};
+pub use changed::{added, changed, removed, renamed};
 
 use crate::{
     Error, Result,

@@ -18,17 +18,19 @@ const MAX_EDU_BYTES: usize = 512 * 1024;
 
 /// What happened to one of our users' devices or keys.
 pub(crate) enum Update {
-    /// A device has these identity keys now.
+    /// A device is new, or has another name or other identity keys.
     Device {
         /// Which.
         device_id: String,
-        /// Its keys.
-        keys: Value,
+        /// Its keys, if it has any yet.
+        keys: Option<Value>,
     },
-    /// A device with identity keys is gone.
+    /// A device is gone.
     Removed {
         /// Which.
         device_id: String,
+        /// Whether it had identity keys.
+        had_keys: bool,
     },
     /// The public cross-signing keys are these now.
     CrossSigning {
@@ -37,6 +39,17 @@ pub(crate) enum Update {
         /// The self-signing key.
         self_signing: Option<Value>,
     },
+}
+
+impl Update {
+    /// Whether keys changed, of which clients hear. Of devices without any only servers do.
+    fn is_of_keys(&self) -> bool {
+        match self {
+            Self::Device { keys, .. } => keys.is_some(),
+            Self::Removed { had_keys, .. } => *had_keys,
+            Self::CrossSigning { .. } => true,
+        }
+    }
 }
 
 /// Adds to `batch` that everybody who shares a room with this user of ours learns of `updates`. The batch conflicts with others
@@ -50,13 +63,18 @@ pub(crate) fn announce(batch: &mut Batch, snapshot: &Snapshot, user_id: &str, up
         return Ok(());
     }
     let user = UserKey::of(user_id);
-    record_change(batch, snapshot, user_id, None)?;
+    let is_of_keys = updates.iter().any(Update::is_of_keys);
+    if is_of_keys {
+        record_change(batch, snapshot, user_id, None)?;
+    }
     let mut servers = BTreeSet::new();
     for room in memberships::of_user(snapshot, user)? {
         if room.membership != Membership::Join {
             continue;
         }
-        batch.topic(rooms::topic(room.room));
+        if is_of_keys {
+            batch.topic(rooms::topic(room.room));
+        }
         for row in snapshot.scan_prefix(tables::ROOM_SERVERS, room.room.as_bytes()) {
             let (row, _) = row?;
             if let Some(name) = row.get(16..).and_then(|name| std::str::from_utf8(name).ok()) {
@@ -123,8 +141,11 @@ pub(crate) fn introduce(
             }
         }
     }
-    let device = snapshot.scan_prefix(tables::DEVICE_KEYS, user.as_bytes()).next().transpose()?;
-    let Some((row, _)) = device else { return Ok(()) };
+    let device = |table| snapshot.scan_prefix(table, user.as_bytes()).next().transpose();
+    let Some((row, _)) = device(tables::DEVICE_KEYS)?.map_or_else(|| device(tables::DEVICES), |row| Ok(Some(row)))?
+    else {
+        return Ok(());
+    };
     let device_id = key::Reader::new(row.get(16..).unwrap_or_default()).str()?;
     let edu = device_edu(user_id, &device_id, Some(number - 1), number, None, None);
     let mut bytes = 0;
@@ -154,8 +175,8 @@ fn edus(user_id: &str, before: u64, updates: Vec<Update>, servers: usize) -> (Ve
     let mut device = None;
     for update in updates {
         let (device_id, keys, deleted) = match update {
-            Update::Device { device_id, keys } => (device_id, Some(keys), None),
-            Update::Removed { device_id } => (device_id, None, Some(true)),
+            Update::Device { device_id, keys } => (device_id, keys, None),
+            Update::Removed { device_id, .. } => (device_id, None, Some(true)),
             Update::CrossSigning { master, self_signing } => {
                 let edu = SigningKeyUpdate {
                     user_id: user_id.to_owned(),

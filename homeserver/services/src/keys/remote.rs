@@ -185,6 +185,8 @@ impl Keys {
             }
             let follows = !update.prev_id.is_empty() && update.prev_id.iter().all(|id| list.has(*id));
             let mut batch = Batch::with_random_id(&self.world);
+            let row = device_prefix(user, &update.device_id);
+            let is_of_keys = update.keys.is_some() || snapshot.contains(tables::REMOTE_DEVICES, &row)?;
             let applied = !list.stale && follows && apply(&mut batch, &snapshot, &update)?;
             if applied {
                 list.add(update.stream_id);
@@ -194,7 +196,10 @@ impl Keys {
             if list != before.value {
                 list.write(&mut batch, Some(&before));
             }
-            self.tell(&mut batch, &snapshot, user_id)?;
+            // Of devices without keys clients hear nothing.
+            if !applied || is_of_keys {
+                self.tell(&mut batch, &snapshot, user_id)?;
+            }
             if commit(&self.store, batch).await?.is_some() {
                 if !applied {
                     self.resync(update.user_id);

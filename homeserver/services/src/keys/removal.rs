@@ -20,8 +20,7 @@ pub(crate) fn removed(batch: &mut Batch, user_id: &str, device_id: &str) {
     }
 }
 
-/// Adds to `batch` that those who share a room with the user learn that these devices are gone. Devices without identity keys were never known
-/// to anybody.
+/// Adds to `batch` that those who share a room with the user learn that these devices are gone.
 ///
 /// # Errors
 ///
@@ -34,9 +33,8 @@ pub(crate) fn removed_from_list<'a>(
 ) -> Result<()> {
     let mut updates = Vec::new();
     for device_id in device_ids {
-        if snapshot.contains(tables::DEVICE_KEYS, &device_prefix(UserKey::of(user_id), device_id))? {
-            updates.push(Update::Removed { device_id: device_id.to_owned() });
-        }
+        let had_keys = snapshot.contains(tables::DEVICE_KEYS, &device_prefix(UserKey::of(user_id), device_id))?;
+        updates.push(Update::Removed { device_id: device_id.to_owned(), had_keys });
     }
     announce(batch, snapshot, user_id, updates)
 }

@@ -99,7 +99,7 @@ fn add_to_own(
         let keys = Value::Object(keys);
         batch.require_version(tables::DEVICE_KEYS, &row, Version::of(&bytes));
         batch.put(tables::DEVICE_KEYS, &row, &object::canonical("The device's keys", &keys, MAX_KEY_OBJECT_BYTES)?);
-        return Ok(Some(Update::Device { device_id: key_id.to_owned(), keys }));
+        return Ok(Some(Update::Device { device_id: key_id.to_owned(), keys: Some(keys) }));
     }
     let (mut master, version) = Usage::Master
         .read(snapshot, user)?

@@ -271,5 +271,5 @@ fn set_identity(
     }
     let keys = Value::Object(keys);
     batch.put(tables::DEVICE_KEYS, &row, &object::canonical("`device_keys`", &keys, MAX_KEY_OBJECT_BYTES)?);
-    announce(batch, snapshot, user_id, vec![Update::Device { device_id: device_id.to_owned(), keys }])
+    announce(batch, snapshot, user_id, vec![Update::Device { device_id: device_id.to_owned(), keys: Some(keys) }])
 }
