@@ -189,12 +189,12 @@ impl<T: Value> Value for Vec<T> {
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(T::from_text).collect()
+        all_right(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(T::from_text))
     }
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
         match value {
-            DeValue::Array(entries) => entries.iter().map(|entry| T::from_toml(entry.get_ref())).collect(),
+            DeValue::Array(entries) => all_right(entries.iter().map(|entry| T::from_toml(entry.get_ref()))),
             DeValue::Table(_) => Err(not_expected::<Self>("a table")),
             single => T::from_toml(single).map(|entry| vec![entry]),
         }
@@ -204,6 +204,18 @@ impl<T: Value> Value for Vec<T> {
         let entries: Vec<String> = self.iter().filter_map(Value::to_toml).collect();
         Some(format!("[{}]", entries.join(", ")))
     }
+}
+
+/// The entries of a list, or what is wrong with each that is.
+fn all_right<T>(entries: impl Iterator<Item = Result<T, String>>) -> Result<Vec<T>, String> {
+    let (mut right, mut wrong) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry {
+            Ok(entry) => right.push(entry),
+            Err(why) => wrong.push(why),
+        }
+    }
+    if wrong.is_empty() { Ok(right) } else { Err(wrong.join("; ")) }
 }
 
 /// A string that must not appear in logs or errors.
@@ -471,6 +483,12 @@ mod tests {
         assert_eq!(paths, [PathBuf::from("/a.pem"), PathBuf::from("/b.pem")]);
         assert_eq!(Vec::<PathBuf>::from_text("/a.pem").unwrap().len(), 1);
         assert_eq!(Vec::<PathBuf>::from_text("").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn every_wrong_entry_of_a_list_is_named() {
+        let wrong = Vec::<Network>::from_text("10.0.0.0/8,nonsense,127.0.0.1,rubbish").unwrap_err();
+        assert!(wrong.contains("nonsense") && wrong.contains("rubbish") && !wrong.contains("127.0.0.1"), "{wrong}");
     }
 
     #[test]
