@@ -1,5 +1,6 @@
 //! What happens to one incoming transaction: which events are taken in which order, and what waits for what.
 
+use super::Peers;
 use super::answers::PeerAnswers;
 use crate::error::{Error, Result};
 use federation::types::{PduResult, TransactionAnswer};
@@ -15,6 +16,9 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// How long a transaction's answer waits for the events of a room, less than senders wait for the answer. What a room is waiting for then is
+/// waited for without them: the next transaction can come.
+const PATIENCE: Duration = Duration::from_secs(40);
 /// How long EDUs wait for the events that came with them, of which they may speak.
 const EDU_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -27,7 +31,6 @@ struct Envelope {
 
 /// An event of a transaction.
 struct Incoming {
-    room_id: String,
     json: RawJson,
     /// Under which the answer speaks of it, where that is known.
     id: Option<String>,
@@ -42,14 +45,14 @@ impl Incoming {
     }
 
     /// Reads an event of a room, of which we know the `version` if we know the room.
-    fn read(room_id: String, json: RawJson, version: Option<RoomVersion>) -> Self {
+    fn read(json: RawJson, version: Option<RoomVersion>) -> Self {
         let event = version.map(|version| Received::parse(version, json.as_bytes()));
         let id = match (&event, version) {
             (Some(Ok(event)), _) => Some(event.event().event_id().to_owned()),
             (Some(Err(_)), Some(version)) => Pdu::id_of_refused(version, json.as_bytes()),
             _ => json.parse::<Envelope>().ok().and_then(|envelope| envelope.event_id),
         };
-        Self { room_id, json, id, event }
+        Self { json, id, event }
     }
 
     /// The event, if it is one and we know its room.
@@ -86,63 +89,31 @@ impl PeerAnswers {
             // Without a room there is no room version, and without that no event id under which to say so.
             tracing::info!(%origin, events = without_room, "passed over events that name no room");
         }
+        let world = self.peers.world();
+        let rooms = rooms.into_iter().map(async |(room_id, events)| {
+            let (peers, origin) = (self.peers.clone(), origin.to_owned());
+            let taken = async move { peers.take_events(&origin, &room_id, events).await };
+            world.timeout(PATIENCE, world.see_through("events of a room", taken)).await
+        });
         let done = Notify::new();
-        let events = join_all(rooms.into_iter().map(|(room_id, events)| self.take_events(origin, room_id, events)));
-        let events = events.inspect(|_| done.notify_one());
+        let events = join_all(rooms).inspect(|_| done.notify_one());
         let edus = async {
-            let _ = self.peers.world().timeout(EDU_PATIENCE, done.notified()).await;
+            if edus.is_empty() {
+                return Ok(());
+            }
+            let _ = world.timeout(EDU_PATIENCE, done.notified()).await;
             self.take_edus(origin, edus).await
         };
         let (events, edus) = join(events, edus).await;
         let mut answer = TransactionAnswer::default();
         for results in events {
-            answer.pdus.extend(results?);
+            match results {
+                Ok(results) => answer.pdus.extend(results?),
+                // If it comes to nothing, they are asked for when others name them.
+                Err(_) => tracing::info!(%origin, "events of a transaction are still waited for"),
+            }
         }
         edus.map(|()| answer)
-    }
-
-    /// Takes events of one room. Gives what became of each that has an id.
-    async fn take_events(
-        &self,
-        origin: &str,
-        room_id: String,
-        events: Vec<RawJson>,
-    ) -> Result<Vec<(String, PduResult)>> {
-        self.peers.wait_for_join(&room_id).await?;
-        let version = self.peers.rooms.version(&room_id)?;
-        let events: Vec<_> = events.into_iter().map(|json| Incoming::read(room_id.clone(), json, version)).collect();
-        if events.len() > 1 && self.peers.shared(origin, &room_id).is_ok() {
-            self.peers.fetch_keys_of(events.iter().filter_map(Incoming::received)).await;
-        }
-        let mut results = Vec::with_capacity(events.len());
-        for Incoming { json, mut id, event, .. } in parents_first(events) {
-            let result = match (self.peers.shared(origin, &room_id), event) {
-                (Err(error), _) if error.status >= 500 => return Err(error),
-                (Err(error), _) if error.status == 404 => {
-                    let ended = self.peers.on_end_of_invite(origin, &room_id, json.as_bytes()).await;
-                    ended.map(|event_id| id = Some(event_id))
-                }
-                (Err(error), _) => Err(error.message),
-                (Ok(_), Some(Ok(event))) => self.peers.receive(origin, &room_id, event).await,
-                (Ok(_), Some(Err(error))) => Err(error.to_string()),
-                (Ok(_), None) => Err(format!("this server has only just come to know the room {room_id}")),
-            };
-            if result.is_err()
-                && let Some(why) = self.peers.rooms.deps().store.stopped()
-            {
-                // What is answered per event counts as taken. The whole transaction has to come again.
-                return Err(Error::internal(format!("the store takes no writes: {why}")));
-            }
-            let result = match result {
-                Ok(()) => PduResult::handled(),
-                Err(because) => {
-                    tracing::info!(%origin, room = %room_id, event = id.as_deref().unwrap_or("?"), %because, "refused an event");
-                    PduResult::refused(because)
-                }
-            };
-            results.extend(id.map(|id| (id, result)));
-        }
-        Ok(results)
     }
 
     /// Takes the EDUs of a transaction, one after the other.
@@ -163,21 +134,58 @@ impl PeerAnswers {
     }
 }
 
-/// The events such that each comes after those of the same room that it names, and otherwise as they came: what one names need not be asked
+impl Peers {
+    /// Takes events of one room. Gives what became of each that has an id.
+    async fn take_events(&self, origin: &str, room_id: &str, events: Vec<RawJson>) -> Result<Vec<(String, PduResult)>> {
+        self.wait_for_join(room_id).await?;
+        let version = self.rooms.version(room_id)?;
+        let events: Vec<_> = events.into_iter().map(|json| Incoming::read(json, version)).collect();
+        if events.len() > 1 && self.shared(origin, room_id).is_ok() {
+            self.fetch_keys_of(events.iter().filter_map(Incoming::received)).await;
+        }
+        let mut results = Vec::with_capacity(events.len());
+        for Incoming { json, mut id, event } in parents_first(events) {
+            let result = match (self.shared(origin, room_id), event) {
+                (Err(error), _) if error.status >= 500 => return Err(error),
+                (Err(error), _) if error.status == 404 => {
+                    let ended = self.on_end_of_invite(origin, room_id, json.as_bytes()).await;
+                    ended.map(|event_id| id = Some(event_id))
+                }
+                (Err(error), _) => Err(error.message),
+                (Ok(_), Some(Ok(event))) => self.receive(origin, room_id, event).await,
+                (Ok(_), Some(Err(error))) => Err(error.to_string()),
+                (Ok(_), None) => Err(format!("this server has only just come to know the room {room_id}")),
+            };
+            if result.is_err()
+                && let Some(why) = self.rooms.deps().store.stopped()
+            {
+                // What is answered per event counts as taken. The whole transaction has to come again.
+                return Err(Error::internal(format!("the store takes no writes: {why}")));
+            }
+            let result = match result {
+                Ok(()) => PduResult::handled(),
+                Err(because) => {
+                    tracing::info!(%origin, room = %room_id, event = id.as_deref().unwrap_or("?"), %because, "refused an event");
+                    PduResult::refused(because)
+                }
+            };
+            results.extend(id.map(|id| (id, result)));
+        }
+        Ok(results)
+    }
+}
+
+/// The events of a room such that each comes after those that it names, and otherwise as they came: what one names need not be asked
 /// for where it comes later in the same transaction. Ids can name each other in a circle in room versions 1 and 2; such events come last.
 fn parents_first(events: Vec<Incoming>) -> Vec<Incoming> {
-    let by_id: HashMap<(&str, &str), usize> = events
-        .iter()
-        .enumerate()
-        .filter_map(|(index, event)| Some(((event.room_id.as_str(), event.valid()?.event_id()), index)))
-        .collect();
+    let by_id: HashMap<&str, usize> =
+        events.iter().enumerate().filter_map(|(index, event)| Some((event.valid()?.event_id(), index))).collect();
     let mut waits_for = vec![0_usize; events.len()];
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); events.len()];
     for (index, event) in events.iter().enumerate() {
         let Some(pdu) = event.valid() else { continue };
         for id in pdu.prev_events().iter().chain(pdu.auth_events()) {
-            if let Some(&parent) = by_id.get(&(event.room_id.as_str(), id.as_str())).filter(|parent| **parent != index)
-            {
+            if let Some(&parent) = by_id.get(id.as_str()).filter(|parent| **parent != index) {
                 waits_for[index] += 1;
                 children[parent].push(index);
             }

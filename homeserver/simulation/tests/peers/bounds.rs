@@ -127,7 +127,7 @@ fn a_missing_event_holds_up_its_own_room_alone() {
         let mut quick = scene.peer.join(scene.server().name(), &quick, BOB).await.unwrap();
         scene.peer.script(|asked| {
             let waits = asked.path.contains("get_missing_events") || asked.path.contains("state_ids");
-            waits.then(|| Scripted { after: Duration::from_secs(20), answer: None })
+            waits.then(|| Scripted { after: Duration::from_secs(12), answer: None })
         });
         let stuck = after_the_unknown(&scene.peer, &room, BOB);
         let event = scene.peer.event(&mut quick, BOB, "m.room.message", None, message("here already"));
@@ -149,6 +149,33 @@ fn a_missing_event_holds_up_its_own_room_alone() {
         let (answer, ()) = futures::join!(sent, meanwhile);
         let answer = answer.unwrap();
         assert_eq!((answer[&event.id].clone(), answer[&stuck.id].is_some()), (None, true));
+    });
+}
+
+/// What takes longer than a sender waits goes on, and the sender's next transaction is taken meanwhile.
+#[test]
+fn what_a_room_waits_for_does_not_hold_up_the_next_transaction() {
+    with_room(77, "10", async |scene, mut room| {
+        let state: Vec<String> = room.state.values().cloned().collect();
+        let unseen = scene.peer.draft(&room, BOB, "m.room.message", None, message("unseen"));
+        room.follow(&scene.peer.sign(room.version, unseen));
+        let event = scene.peer.event(&mut room, BOB, "m.room.message", None, message("late"));
+        scene.peer.show_state_before(&event.id, state);
+        scene.peer.script(|asked| {
+            let after = Duration::from_secs(if asked.path.contains("state_ids") { 25 } else { 3600 });
+            (asked.path.contains("get_missing_events") || asked.path.contains("state_ids"))
+                .then_some(Scripted { after, answer: None })
+        });
+        let answer = scene.peer.send(scene.server().name(), std::slice::from_ref(&event)).await.unwrap();
+        assert!(answer.is_empty(), "nothing is known of it yet: {answer:?}");
+        assert!(scene.shown(&room, &event).await.is_none());
+        let next = scene.empty_room(json!({})).await;
+        let mut next = scene.peer.join(scene.server().name(), &next, BOB).await.unwrap();
+        let other = scene.peer.event(&mut next, BOB, "m.room.message", None, message("in time"));
+        scene.send(&[&other]).await.unwrap();
+        assert!(scene.shown(&next, &other).await.is_some() && scene.shown(&room, &event).await.is_none());
+        scene.network.wait(Duration::from_secs(30)).await;
+        assert!(scene.shown(&room, &event).await.is_some());
     });
 }
 
