@@ -427,7 +427,7 @@ fn rooms() -> Vec<Case> {
             Owner,
             "rooms/{room}/unban",
             &json!({"user_id": "{stranger}"}),
-            &[(403, "M_FORBIDDEN"), (400, "")],
+            &[(403, "M_BAD_STATE"), (403, "M_FORBIDDEN"), (400, "")],
         ),
         get("an unknown event", Owner, "rooms/{room}/event/$unknown", &[(404, "M_NOT_FOUND")]),
         get("the context of an unknown event", Owner, "rooms/{room}/context/$unknown", &[(404, "M_NOT_FOUND")]),
