@@ -23,7 +23,7 @@ pub const MAX_ANSWER: usize = 1024 * 1024;
 /// The largest answer with some events (backfill, missing events), or the keys of many users.
 pub const MAX_EVENTS_ANSWER: usize = 32 * 1024 * 1024;
 
-/// The largest page of a room directory, or of a space.
+/// The largest page of a room directory or of a space, and the largest list of a user's devices.
 pub const MAX_LISTING_ANSWER: usize = 8 * 1024 * 1024;
 
 /// The largest answer with the whole state of a room.

@@ -174,16 +174,37 @@ fn check_causeway(page: &Path, arguments: &[&str]) {
     }
 }
 
-/// Packages and binaries that are named have to exist.
+/// Packages that are named have to exist, and in them the tests, examples, benchmarks and programs.
 fn check_cargo(page: &Path, arguments: &[&str]) {
-    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    for pair in arguments.windows(2) {
-        if matches!(pair[0], "-p" | "--package") {
-            let known = manifest.contains(&format!("\n{} = {{ path", pair[1]))
-                || ["homeserver", "compliance-tests"].contains(&pair[1]);
-            assert!(known, "{}: cargo {}: there is no package {}", page.display(), arguments.join(" "), pair[1]);
+    let shown = format!("{}: cargo {}", page.display(), arguments.join(" "));
+    let of_cargo = arguments.split(|word| *word == "--").next().unwrap();
+    let named = |flags: &[&str]| {
+        let pairs = of_cargo.windows(2).filter(|pair| flags.contains(&pair[0]));
+        pairs.map(|pair| pair[1].to_owned()).collect::<Vec<_>>()
+    };
+    let packages = named(&["-p", "--package"]);
+    for package in &packages {
+        assert!(folder_of(package).is_some(), "{shown}: there is no package {package}");
+    }
+    for (flag, folder) in [("--test", "tests"), ("--example", "examples"), ("--bench", "benches"), ("--bin", "src/bin")]
+    {
+        for name in named(&[flag]) {
+            let is_there = packages.iter().filter_map(|package| folder_of(package)).any(|package| {
+                let sources = package.join(folder);
+                let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
+                sources.join(format!("{name}.rs")).is_file()
+                    || sources.join(&name).join("main.rs").is_file()
+                    || manifest.contains(&format!("name = \"{name}\""))
+            });
+            assert!(is_there, "{shown}: no package that it names has {flag} {name}");
         }
     }
+}
+
+/// The folder of a package of the workspace; packages are named after their folders.
+fn folder_of(package: &str) -> Option<PathBuf> {
+    let folders = [root().join(package), root().join("homeserver").join(package)];
+    folders.into_iter().find(|folder| folder.join("Cargo.toml").is_file())
 }
 
 /// All keys, from the sample.

@@ -113,3 +113,23 @@ fn several_devices_go_at_once() {
         server.post("/delete_devices", &alice.token, json!({ "devices": [5] })).await.error(400, "M_BAD_JSON");
     });
 }
+
+/// Each of them announces something of the same list of devices.
+#[test]
+fn many_sessions_end_at_once() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        let mut sessions = Vec::new();
+        for _ in 0..60 {
+            sessions.push(server.login("alice").await);
+        }
+        let logouts = sessions.iter().map(|session| server.post("/logout", &session.token, json!({})));
+        for answer in futures::future::join_all(logouts).await {
+            answer.ok();
+        }
+        for session in &sessions {
+            server.get("/account/whoami", &session.token).await.error(401, "M_UNKNOWN_TOKEN");
+        }
+        assert_eq!(server.get("/devices", &alice.token).await.ok()["devices"].as_array().unwrap().len(), 1);
+    });
+}

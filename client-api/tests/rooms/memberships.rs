@@ -120,6 +120,7 @@ fn overridden_levels_leave_the_tombstone_to_creators() {
             (json!({ "events": { "m.x": 0 }, "state_default": 200 }), json!(201)),
             (json!({ "events": { "m.room.tombstone": 60 } }), json!(60)),
             (json!({ "ban": 60 }), json!(150)),
+            (json!({ "state_default": 200 }), json!(201)),
         ] {
             let room =
                 server.room(&alice, json!({ "room_version": "12", "power_level_content_override": levels })).await;

@@ -42,6 +42,35 @@ fn a_transaction_id_sends_once_per_device_room_and_type() {
     });
 }
 
+/// Of a redaction that is redacted itself, no content is left to act upon in most versions; what it took away stays gone, and says why.
+#[test]
+fn a_redacted_redaction_is_an_event_like_any_other() {
+    with_server(async |server| {
+        let alice = server.user("alice").await;
+        for version in ["4", "10", "11", "12"] {
+            let room = server.room(&alice, json!({ "room_version": version })).await;
+            let redact = async |target: &str, id: &str| {
+                let path = format!("/rooms/{room}/redact/{target}/{id}");
+                server.put(&path, &alice.token, json!({})).await
+            };
+            let said = server.say(&alice, &room, "slip").await;
+            let first = redact(&said, "1").await.event_id();
+            redact(&first, "2").await.ok();
+            let shown = server.room_get(&alice, &room, &format!("event/{first}")).await.ok();
+            assert_eq!(shown["unsigned"]["redacted_because"]["type"], "m.room.redaction", "version {version}");
+            let shown = server.room_get(&alice, &room, &format!("event/{said}")).await.ok();
+            assert_eq!(shown["content"], json!({}), "version {version}");
+            assert_eq!(shown["unsigned"]["redacted_because"]["event_id"], json!(first), "version {version}");
+            let page = server.room_get(&alice, &room, "messages?dir=b&limit=3").await.ok();
+            assert_eq!(fields(&page["chunk"], "event_id")[1..], [first, said], "version {version}");
+            // Nobody redacts the event that makes the room.
+            let state = server.room_get(&alice, &room, "state").await.ok();
+            let create = state.as_array().unwrap().iter().find(|event| event["type"] == "m.room.create").unwrap();
+            redact(create["event_id"].as_str().unwrap(), "3").await.error(403, "M_FORBIDDEN");
+        }
+    });
+}
+
 #[test]
 fn a_page_begins_where_it_was_asked_to() {
     with_server(async |server| {

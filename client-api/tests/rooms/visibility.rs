@@ -122,11 +122,13 @@ fn every_endpoint_shows_what_the_visibility_allows_and_nothing_else() {
                     let context = server.room_get(&bob, &room, &format!("context/{event}?limit=100")).await;
                     let path = format!("/_matrix/client/v1/rooms/{room}/relations/{event}");
                     let relations = server.get(&path, &bob.token).await;
+                    let of_kind = server.get(&format!("{path}/m.annotation/m.reaction"), &bob.token).await;
                     if !visible.contains(&index) {
                         one.error(404, "M_NOT_FOUND");
                         let (status, code) = if may_page { (404, "M_NOT_FOUND") } else { (403, "M_FORBIDDEN") };
                         context.error(status, code);
                         relations.error(status, code);
+                        of_kind.error(status, code);
                         continue;
                     }
                     assert_eq!(one.ok()["event_id"], json!(event), "{}", about("event"));
@@ -135,7 +137,17 @@ fn every_endpoint_shows_what_the_visibility_allows_and_nothing_else() {
                     around.extend(among(&context["events_after"], &said));
                     around.insert(index);
                     assert_eq!(around, visible, "{}", about("context"));
-                    assert_eq!(fields(&relations.ok()["chunk"], "event_id"), [reactions[index].clone()]);
+                    for relations in [relations, of_kind] {
+                        assert_eq!(fields(&relations.ok()["chunk"], "event_id"), [reactions[index].clone()]);
+                    }
+                }
+                let at_first = server.room_get(&bob, &room, "initialSync").await;
+                if at_first.status == 200 {
+                    let shown = among(&at_first.ok()["messages"]["chunk"], &said);
+                    assert!(shown.is_subset(&visible), "{}: {shown:?}", about("initialSync"));
+                } else {
+                    at_first.error(403, "M_FORBIDDEN");
+                    assert!(!ever_joined, "{}", about("initialSync"));
                 }
                 sync_shows(&server, &bob, &room, &said, &visible, &about("sync")).await;
                 for dir in ["b", "f"] {

@@ -43,7 +43,7 @@ impl Client {
                 .maybe_query("third_party_instance_id", request.third_party_instance_id.as_deref());
             Request::get(path)
         };
-        self.request(destination, request.limit(MAX_LISTING_ANSWER)).await?.json()
+        self.request(destination, request.limit(MAX_LISTING_ANSWER)).await?.json_of_values()
     }
 
     /// `GET /hierarchy`: a space and its children.
@@ -59,7 +59,7 @@ impl Client {
     ) -> Result<Hierarchy, RequestError> {
         let path =
             Path::new(V1).segment("hierarchy").segment(room_id).query("suggested_only", &suggested_only.to_string());
-        self.request(destination, Request::get(path).limit(MAX_LISTING_ANSWER)).await?.json()
+        self.request(destination, Request::get(path).limit(MAX_LISTING_ANSWER)).await?.json_of_values()
     }
 }
 

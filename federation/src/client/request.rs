@@ -12,6 +12,7 @@ use crate::{
     auth::RequestToSign,
     ids::is_server_name,
     limits::{MAX_ANSWER, MAX_ERROR_ANSWER},
+    raw_json::is_crowded,
 };
 
 /// A request to a peer.
@@ -86,6 +87,19 @@ impl Answer {
     /// [`RequestError::Malformed`] if it is something else.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
         serde_json::from_slice(&self.body).map_err(|error| self.malformed(error))
+    }
+
+    /// [`Self::json`], for types that hold JSON values of any form: what such values take in memory is many times what the shortest of them take
+    /// on the wire, so that an answer of nothing but those is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Malformed`] if it is something else, or made of too many values for its length.
+    pub fn json_of_values<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
+        if is_crowded(&self.body) {
+            return Err(self.malformed("it has more values than such an answer can have"));
+        }
+        self.json()
     }
 
     /// That this answer makes no sense.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{Client, Path, Request, RequestError, TIMEOUT, events::body};
 use crate::{
     ids::server_of,
-    limits::MAX_EVENTS_ANSWER,
+    limits::{MAX_EVENTS_ANSWER, MAX_LISTING_ANSWER},
     types::{ClaimedKeys, DeviceKeyRequest, KeyClaimRequest, UserDevices, UserKeys},
 };
 
@@ -38,7 +38,7 @@ impl Client {
         let path = Path::new(V1).segment("user").segment("keys").segment("query");
         let request =
             Request::post(path, body(&json!({ "device_keys": request }))).timeout(TIMEOUT).limit(MAX_EVENTS_ANSWER);
-        let mut keys: UserKeys = self.request(destination, request).await?.json()?;
+        let mut keys: UserKeys = self.request(destination, request).await?.json_of_values()?;
         keys.device_keys.retain(|user, _| server_of(user) == Some(destination));
         keys.master_keys.retain(|user, _| server_of(user) == Some(destination));
         keys.self_signing_keys.retain(|user, _| server_of(user) == Some(destination));
@@ -53,7 +53,7 @@ impl Client {
     pub async fn claim_keys(&self, destination: &str, request: &KeyClaimRequest) -> Result<ClaimedKeys, RequestError> {
         let path = Path::new(V1).segment("user").segment("keys").segment("claim");
         let request = Request::post(path, body(&json!({ "one_time_keys": request }))).limit(MAX_EVENTS_ANSWER);
-        let mut keys: ClaimedKeys = self.request(destination, request).await?.json()?;
+        let mut keys: ClaimedKeys = self.request(destination, request).await?.json_of_values()?;
         keys.one_time_keys.retain(|user, _| server_of(user) == Some(destination));
         Ok(keys)
     }
@@ -65,8 +65,8 @@ impl Client {
     /// [`RequestError`].
     pub async fn user_devices(&self, destination: &str, user_id: &str) -> Result<UserDevices, RequestError> {
         let path = Path::new(V1).segment("user").segment("devices").segment(user_id);
-        let answer = self.request(destination, Request::get(path).limit(MAX_EVENTS_ANSWER)).await?;
-        let devices: UserDevices = answer.json()?;
+        let answer = self.request(destination, Request::get(path).limit(MAX_LISTING_ANSWER)).await?;
+        let devices: UserDevices = answer.json_of_values()?;
         if devices.user_id == user_id { Ok(devices) } else { Err(answer.malformed("it is about another user")) }
     }
 

@@ -40,10 +40,10 @@ pub struct StateAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateIds {
     /// Ids of the state events.
-    #[serde(deserialize_with = "crate::raw_json::names")]
+    #[serde(deserialize_with = "crate::raw_json::event_ids")]
     pub pdu_ids: Vec<String>,
     /// Ids of their auth chains.
-    #[serde(deserialize_with = "crate::raw_json::names")]
+    #[serde(deserialize_with = "crate::raw_json::event_ids")]
     pub auth_chain_ids: Vec<String>,
 }
 

@@ -30,7 +30,7 @@ pub struct JoinAnswer {
     #[serde(default)]
     pub members_omitted: bool,
     /// The servers in the room before the join; required if members are left out.
-    #[serde(default, deserialize_with = "crate::raw_json::optional_names")]
+    #[serde(default, deserialize_with = "crate::raw_json::servers")]
     pub servers_in_room: Option<Vec<String>>,
 }
 

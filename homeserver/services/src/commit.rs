@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use storage::{Batch, Outcome, Position, Store};
 
 /// How often a writer tries again when others change the same thing at the same time.
-pub(crate) const MAX_COMMIT_ATTEMPTS: usize = 16;
+pub(crate) const MAX_COMMIT_ATTEMPTS: usize = 128;
 
 /// Commits `batch`. `None` on a conflict: read again and try with a new batch.
 ///

@@ -136,8 +136,8 @@ tables! {
     CROSS_SIGNING_KEYS = 105, Range, "user, usage" => "key";
     /// Signatures of others' master keys, which only the signer sees.
     KEY_SIGNATURES = 106, Range, "signed user, key id, signer, signing key id" => "signature";
-    /// How many updates of each of our users' device lists there were: `stream_id` of the last.
-    DEVICE_LISTS = 107, Point, "user" => "number";
+    /// How many updates of each of our users' device lists there were (`stream_id` of the last), and how often servers that are new to a user were told.
+    DEVICE_LISTS = 107, Point, "user" => "number, introductions";
     /// Changes of device lists by position, for sync; one row per user.
     DEVICE_LIST_CHANGES = 108, Range, "pos, subject" => "user id, the only user who is told (or nothing), pos of the change before";
     /// Where in the log the row of each subject is.
@@ -157,7 +157,7 @@ tables! {
 }
 
 /// The schema of this version of the server. Those before were never released: their state trees, heads and redactions had other shapes.
-pub const SCHEMA: Schema = Schema { version: 3, oldest: 3, tables: ALL };
+pub const SCHEMA: Schema = Schema { version: 4, oldest: 4, tables: ALL };
 
 #[cfg(test)]
 mod tests {

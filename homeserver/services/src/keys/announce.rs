@@ -85,10 +85,10 @@ pub(crate) fn announce(batch: &mut Batch, snapshot: &Snapshot, user_id: &str, up
     if let Some(own) = server_of(user_id) {
         servers.remove(own);
     }
-    let before = stream_id(snapshot, user)?;
-    let (edus, after) = edus(user_id, before, updates, servers.len());
-    if after != before {
-        write_stream_id(batch, user, before, after);
+    let before = Stream::read(snapshot, user)?;
+    let (edus, number) = edus(user_id, before.number, updates, servers.len());
+    if number != before.number {
+        before.replace_by(batch, user, Stream { number, ..before });
     }
     let (mut bytes, mut told) = (0, 0);
     for server in &servers {
@@ -123,7 +123,8 @@ pub(crate) fn introduce(
     servers: &BTreeSet<String>,
 ) -> Result<()> {
     let user = UserKey::of(user_id);
-    let number = stream_id(snapshot, user)?;
+    let stream = Stream::read(snapshot, user)?;
+    let number = stream.number;
     let mut new = servers.clone();
     if let Some(own) = server_of(user_id) {
         new.remove(own);
@@ -148,6 +149,8 @@ pub(crate) fn introduce(
     };
     let device_id = key::Reader::new(row.get(16..).unwrap_or_default()).str()?;
     let edu = device_edu(user_id, &device_id, Some(number - 1), number, None, None);
+    // An update that is announced at the same time, to the servers that were there before, has to be told to these as well.
+    stream.replace_by(batch, user, Stream { introductions: stream.introductions + 1, ..stream });
     let mut bytes = 0;
     for (told, server) in new.iter().enumerate() {
         bytes += edu.len() + server.len() + ROW_OVERHEAD;
@@ -224,21 +227,41 @@ fn device_edu(
     Edu::DeviceListUpdate(update).to_raw().as_bytes().to_vec()
 }
 
-/// The number of the last update of a local user's device list; 0 before the first.
-pub(super) fn stream_id(snapshot: &Snapshot, user: UserKey) -> Result<u64> {
-    match snapshot.get(tables::DEVICE_LISTS, user.as_bytes())? {
-        Some(row) => Ok(key::Reader::new(&row).u64()?),
-        None => Ok(0),
+/// A row of table `DEVICE_LISTS`.
+#[derive(Clone, Copy)]
+struct Stream {
+    /// Of the last update.
+    number: u64,
+    /// How often servers were told of the list because the user came to share a room with them.
+    introductions: u64,
+}
+
+impl Stream {
+    fn read(snapshot: &Snapshot, user: UserKey) -> Result<Self> {
+        let Some(row) = snapshot.get(tables::DEVICE_LISTS, user.as_bytes())? else {
+            return Ok(Self { number: 0, introductions: 0 });
+        };
+        let mut row = key::Reader::new(&row);
+        Ok(Self { number: row.u64()?, introductions: row.u64()? })
+    }
+
+    fn row(self) -> Vec<u8> {
+        key::Writer::new().u64(self.number).u64(self.introductions).finish()
+    }
+
+    /// Puts another row in place of this one; the batch conflicts with others that do.
+    fn replace_by(self, batch: &mut Batch, user: UserKey, by: Self) {
+        match self.number {
+            0 => batch.require_absent(tables::DEVICE_LISTS, user.as_bytes()),
+            _ => batch.require_version(tables::DEVICE_LISTS, user.as_bytes(), Version::of(&self.row())),
+        };
+        batch.put(tables::DEVICE_LISTS, user.as_bytes(), &by.row());
     }
 }
 
-fn write_stream_id(batch: &mut Batch, user: UserKey, before: u64, after: u64) {
-    let row = |number| key::Writer::new().u64(number).finish();
-    match before {
-        0 => batch.require_absent(tables::DEVICE_LISTS, user.as_bytes()),
-        _ => batch.require_version(tables::DEVICE_LISTS, user.as_bytes(), Version::of(&row(before))),
-    };
-    batch.put(tables::DEVICE_LISTS, user.as_bytes(), &row(after));
+/// The number of the last update of a local user's device list; 0 before the first.
+pub(super) fn stream_id(snapshot: &Snapshot, user: UserKey) -> Result<u64> {
+    Ok(Stream::read(snapshot, user)?.number)
 }
 
 /// Adds to `batch` that the device list of a user, ours or another server's, changed, for the syncs of those who share a room with

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 /// How long a transaction's answer waits for the events of a room, less than senders wait for the answer. What a room is waiting for then is
 /// waited for without them: the next transaction can come.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// How long EDUs wait for the events that came with them, of which they may speak.
+/// How long EDUs about devices wait for the events that came with them: it may take those to know the users. Others wait for all events.
 const EDU_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an event in a transaction must say before its room is known.
@@ -67,7 +67,7 @@ impl Incoming {
 
 impl PeerAnswers {
     /// Takes a transaction. What the events of one room wait for (keys, a missing event, a state) holds up neither those of other rooms nor, for
-    /// long, the EDUs, among which are the keys to encrypted messages.
+    /// long, keys and messages to devices.
     ///
     /// # Errors
     /// 500 where the whole transaction has to come again.
@@ -97,14 +97,18 @@ impl PeerAnswers {
         });
         let done = Notify::new();
         let events = join_all(rooms).inspect(|_| done.notify_one());
+        let of_devices =
+            |edu: &Edu| matches!(edu, Edu::DirectToDevice(_) | Edu::DeviceListUpdate(_) | Edu::SigningKeyUpdate(_));
+        let (of_devices, of_rooms): (Vec<Edu>, Vec<Edu>) = edus.into_iter().partition(of_devices);
         let edus = async {
-            if edus.is_empty() {
-                return Ok(());
+            if !of_devices.is_empty() {
+                let _ = world.timeout(EDU_PATIENCE, done.notified()).await;
             }
-            let _ = world.timeout(EDU_PATIENCE, done.notified()).await;
-            self.take_edus(origin, edus).await
+            self.take_edus(origin, of_devices).await
         };
-        let (events, edus) = join(events, edus).await;
+        let (events, of_devices) = join(events, edus).await;
+        // Typing and receipts may speak of the events, or of who has come by them.
+        let edus = of_devices.and(self.take_edus(origin, of_rooms).await);
         let mut answer = TransactionAnswer::default();
         for results in events {
             match results {

@@ -271,8 +271,13 @@ fn power_levels(creator: &str, version: RoomVersion, preset: Preset, request: &C
         .get("state_default")
         .and_then(Value::as_i64)
         .map_or(TOMBSTONE_OF_CREATORS, |default| TOMBSTONE_OF_CREATORS.max(default.saturating_add(1)));
-    if creators_are_infinite && let Some(Value::Object(events)) = content.get_mut("events") {
-        events.entry("m.room.tombstone").or_insert(json!(above));
+    let events = request.power_level_content_override.get("events");
+    let is_given = events.is_some_and(|events| events.get("m.room.tombstone").is_some());
+    if creators_are_infinite
+        && !is_given
+        && let Some(Value::Object(events)) = content.get_mut("events")
+    {
+        events.insert("m.room.tombstone".into(), json!(above));
     }
     content
 }

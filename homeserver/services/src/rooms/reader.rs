@@ -383,6 +383,11 @@ impl RoomReader {
         Ok(servers)
     }
 
+    /// Whether something is missing in what is here of the room's history.
+    pub fn has_gaps(&self) -> Result<bool> {
+        Ok(self.snapshot.scan_prefix(tables::GAPS, self.room.as_bytes()).next().transpose()?.is_some())
+    }
+
     /// How many users of a server are joined.
     pub fn joined_of(&self, server: &str) -> Result<u32> {
         let row = room_key(self.room, server.as_bytes());

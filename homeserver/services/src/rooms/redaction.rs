@@ -127,12 +127,18 @@ pub fn is_shown(reader: &RoomReader, redaction: EventKey) -> Result<bool> {
     if redaction.version().rules().auth.special_redaction {
         return Ok(true);
     }
-    let Some(key) = redaction.redacts().map(EventKey::of) else { return Ok(false) };
+    // Of one that was redacted itself it is no longer said what it redacted: nobody can do anything by it.
+    let Some(key) = redaction.redacts().map(EventKey::of) else { return Ok(true) };
     let Some(target) = reader.pdu(key)?.filter(|target| target.room_id() == redaction.room_id()) else {
+        // What came before us or was purged here, clients and other servers may have all the same.
+        let is_of_all = row(reader.room(), key, &Reach::All, redaction.key());
+        return Ok(reader.has_gaps()? && reader.snapshot().contains(tables::REDACTIONS, &is_of_all)?);
+    };
+    let Some(standing) = reader.standing(key)?.filter(|standing| standing.is_outlier() || standing.is_accepted())
+    else {
         return Ok(false);
     };
-    let history = reader.standing(key)?.and_then(|standing| standing.history);
-    let place = history.as_ref().map_or(Place::Anywhere, Place::At);
+    let place = standing.history.as_ref().map_or(Place::Anywhere, Place::At);
     for effective in effective(reader, &target, place) {
         if effective? == redaction.key() {
             return Ok(true);

@@ -92,6 +92,9 @@ impl Rooms {
                 Some(pdu) if pdu.room_id() == room_id => pdu,
                 _ => return Err(Error::not_found(format!("There is no event {target} in {room_id}."))),
             };
+            if target_pdu.event_type() == "m.room.create" {
+                return Err(Error::forbidden("A room's create event cannot be redacted."));
+            }
             if target_pdu.sender() != sender {
                 let power = super::power::Power::at(&writer.reader, writer.head.root)?;
                 if !power.may(sender, Level::Redact) {

@@ -103,3 +103,34 @@ fn servers_hear_of_devices_without_keys() {
         })
         .unwrap();
 }
+
+/// A list that changes at the same moment at which its user comes to a room is told to the servers there as it is afterwards.
+#[test]
+fn no_update_is_lost_between_a_join_and_a_change() {
+    for seed in 33..45 {
+        let network = Network::new(seed, 1);
+        network
+            .run(async {
+                let scene = Scene::begin(&network, "10").await;
+                let (server, room) = (scene.server(), scene.room().await);
+                let dave = server.register("dave").await.unwrap();
+                let (empty, rename) = (json!({}), json!({ "display_name": "another" }));
+                let me = server.call(Method::GET, "/account/whoami", &dave.token, &Value::Null).await.unwrap();
+                let path = format!("/devices/{}", me["device_id"].as_str().unwrap());
+                let join = format!("/join/{}", room.id);
+                let (joined, renamed) = futures::join!(
+                    server.call(Method::POST, &join, &dave.token, &empty),
+                    server.call(Method::PUT, &path, &dave.token, &rename),
+                );
+                for done in [joined, renamed] {
+                    done.unwrap();
+                }
+                network.wait(Duration::from_secs(10)).await;
+                let list = scene.peer.client().user_devices(server.name(), &dave.id).await.unwrap();
+                let mut edus = scene.peer.received_edus().into_iter().map(|edu| edu["content"].clone());
+                let told = edus.rfind(|content| content["user_id"] == *dave.id).unwrap();
+                assert_eq!(told["stream_id"], json!(list.stream_id), "seed {seed}");
+            })
+            .unwrap();
+    }
+}

@@ -70,12 +70,17 @@ fn a_redaction_is_shown_once_it_takes_effect_and_no_other_is() {
             let hers = scene.peer.event(&mut room, CAROL, "m.room.message", None, content.clone());
             scene.send(&[&hers]).await.unwrap();
             let his = other.sign(room.version, other.draft(&theirs, DAN, "m.room.message", None, content.clone()));
+            let void = scene.peer.draft(&room, CAROL, "m.room.topic", Some(""), json!({ "topic": "carol's" }));
+            let void = scene.peer.sign(room.version, void);
+            scene.send(&[&void]).await.unwrap_err();
             let early = redaction(&scene.peer, &room, BOB, &his.id);
             let redactions = [
                 // Of another's event, without the power; of what nobody has; of the event that makes the room.
                 redaction(&other, &theirs, DAN, &hers.id),
                 redaction(&other, &theirs, DAN, "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
                 redaction(&scene.peer, &room, BOB, room.state_id("m.room.create", "").unwrap_or("$none")),
+                // Of what is not allowed.
+                redaction(&scene.peer, &room, BOB, &void.id),
                 // Before what it redacts.
                 early.clone(),
             ];
@@ -321,14 +326,19 @@ fn what_was_redacted_stays_so_after_a_purge() {
             room.follow(&by_bob);
             let path = format!("redact/{}/1", slips[1].id.replace('/', "%2F"));
             scene.act(&mut room, Method::PUT, &path, json!({})).await;
+            let old = scene.peer.event(&mut room, CAROL, "m.room.message", None, json!({ "body": "old" }));
             let kept = scene.peer.event(&mut room, BOB, "m.room.message", None, json!({ "body": "kept" }));
-            scene.send(&[&kept]).await.unwrap();
+            scene.send(&[&old, &kept]).await.unwrap();
             let rooms = &scene.server().services().unwrap().rooms;
             let purged = rooms.purge_history(&room.id, i64::MAX).await.unwrap();
             assert!(purged.events >= 4, "{purged:?}");
             for slip in &slips {
                 assert!(scene.shown(&room, slip).await.is_none(), "version {version}");
             }
+            // Clients may have what was purged: they hear of its end from who may redact everything.
+            let late = redaction(&scene.peer, &room, BOB, &old.id);
+            scene.send(&[&late]).await.unwrap();
+            assert!(scene.shown(&room, &late).await.is_some(), "version {version}");
             for slip in &slips {
                 let state = room.state.values().cloned().collect();
                 scene.peer.show_state_before(&slip.id, state);
