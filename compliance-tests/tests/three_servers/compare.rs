@@ -47,7 +47,7 @@ pub(crate) async fn wait_equal(cast: &Cast, room: &Room, limit: Duration) -> Res
     wait_equal_with(cast, room, limit, &[]).await
 }
 
-/// Like [`wait_equal`], and the events named must be among them.
+/// Like [`wait_equal`], and the events named must be among them. No look at the servers begins after `limit`.
 pub(crate) async fn wait_equal_with(cast: &Cast, room: &Room, limit: Duration, wanted: &[String]) -> Result<View> {
     let start = Instant::now();
     loop {
@@ -56,7 +56,7 @@ pub(crate) async fn wait_equal_with(cast: &Cast, room: &Room, limit: Duration, w
         if views.iter().all(|view| *view == views[0] && missing(view) == 0) {
             return views.into_iter().next().context("no servers");
         }
-        if start.elapsed() > limit {
+        if start.elapsed() + PAUSE > limit {
             let mut text = format!("after {limit:?} the servers differ about {}:\n", room.id);
             for (server, view) in cast.servers.iter().zip(&views) {
                 text += &format!(

@@ -86,7 +86,8 @@ pub(crate) async fn away(cast: &mut Cast, place: usize, how: How, rooms: &[Room]
         if room.id == *first {
             wanted.extend(sent.iter().flat_map(talk::event_ids));
         }
-        compare::wait_equal_with(cast, room, CATCH_UP.saturating_sub(back.elapsed()), &wanted).await?;
+        let left = CATCH_UP.checked_sub(back.elapsed()).context("there was no time left to look at all rooms")?;
+        compare::wait_equal_with(cast, room, left, &wanted).await?;
     }
     stage(&format!("all servers agree {:.1} s after {label} answered", back.elapsed().as_secs_f64()));
 
