@@ -8,6 +8,7 @@ pub mod answers;
 pub mod api_error;
 pub mod auth;
 pub mod client;
+mod crowded;
 pub mod discovery;
 pub mod edu;
 pub mod ids;

@@ -41,6 +41,24 @@ pub const MAX_ERROR_SENTENCE: usize = 512;
 /// The most bytes of further members of a peer's error answer that are passed on.
 pub const MAX_ERROR_MEMBERS: usize = 4 * 1024;
 
+/// The least bytes of a PDU: its id's hash and one signature take more.
+pub const MIN_PDU_BYTES: usize = 100;
+
+/// The least bytes of an event id, but for those that old room versions let servers choose.
+pub const MIN_ID_BYTES: usize = 16;
+
+/// The most servers in a room of which we hear.
+pub const MAX_SERVERS_IN_ROOM: usize = 100_000;
+
+/// The most items of an answer's list that are too short to be what they should.
+pub const MAX_SHORT_ITEMS: usize = 1_000;
+
+/// The most values of an answer that holds values of any form, beside one for every [`BYTES_PER_VALUE`].
+pub const MAX_CROWDED_VALUES: usize = 10_000;
+
+/// The least bytes that such an answer has for each further value.
+pub const BYTES_PER_VALUE: usize = 10;
+
 /// The most events given to one `backfill`.
 pub const MAX_BACKFILL: usize = 100;
 

@@ -14,7 +14,7 @@ const V1: &str = "/_matrix/federation/v1";
 
 #[derive(Deserialize)]
 struct Pdus {
-    #[serde(deserialize_with = "crate::raw_json::pdus")]
+    #[serde(deserialize_with = "crate::crowded::pdus")]
     pdus: Vec<RawJson>,
 }
 
@@ -52,7 +52,7 @@ impl Client {
     ) -> Result<Vec<RawJson>, RequestError> {
         #[derive(Deserialize)]
         struct Body {
-            #[serde(deserialize_with = "crate::raw_json::pdus")]
+            #[serde(deserialize_with = "crate::crowded::pdus")]
             events: Vec<RawJson>,
         }
         let path = Path::new(V1).segment("get_missing_events").segment(room_id);
@@ -112,7 +112,7 @@ impl Client {
     ) -> Result<Vec<RawJson>, RequestError> {
         #[derive(Deserialize)]
         struct Body {
-            #[serde(deserialize_with = "crate::raw_json::pdus")]
+            #[serde(deserialize_with = "crate::crowded::pdus")]
             auth_chain: Vec<RawJson>,
         }
         let path = Path::new(V1).segment("event_auth").segment(room_id).segment(event_id);

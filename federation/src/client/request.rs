@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use super::{Client, Path, PeerError, RequestError, Route, Scheme, TIMEOUT};
 use crate::{
     auth::RequestToSign,
+    crowded::is_crowded,
     ids::is_server_name,
     limits::{MAX_ANSWER, MAX_ERROR_ANSWER},
-    raw_json::is_crowded,
 };
 
 /// A request to a peer.

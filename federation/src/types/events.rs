@@ -29,10 +29,10 @@ impl MissingEventsRequest {
 #[derive(Clone, Debug, Deserialize)]
 pub struct StateAnswer {
     /// The state events.
-    #[serde(deserialize_with = "crate::raw_json::pdus")]
+    #[serde(deserialize_with = "crate::crowded::pdus")]
     pub pdus: Vec<RawJson>,
     /// Their auth chains.
-    #[serde(deserialize_with = "crate::raw_json::pdus")]
+    #[serde(deserialize_with = "crate::crowded::pdus")]
     pub auth_chain: Vec<RawJson>,
 }
 
@@ -40,10 +40,10 @@ pub struct StateAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateIds {
     /// Ids of the state events.
-    #[serde(deserialize_with = "crate::raw_json::event_ids")]
+    #[serde(deserialize_with = "crate::crowded::event_ids")]
     pub pdu_ids: Vec<String>,
     /// Ids of their auth chains.
-    #[serde(deserialize_with = "crate::raw_json::event_ids")]
+    #[serde(deserialize_with = "crate::crowded::event_ids")]
     pub auth_chain_ids: Vec<String>,
 }
 

@@ -21,16 +21,16 @@ pub struct JoinAnswer {
     #[serde(default)]
     pub event: Option<RawJson>,
     /// The state before the join.
-    #[serde(deserialize_with = "crate::raw_json::pdus")]
+    #[serde(deserialize_with = "crate::crowded::pdus")]
     pub state: Vec<RawJson>,
     /// The auth chains of the join and of the state.
-    #[serde(deserialize_with = "crate::raw_json::pdus")]
+    #[serde(deserialize_with = "crate::crowded::pdus")]
     pub auth_chain: Vec<RawJson>,
     /// Whether membership events are left out of `state`.
     #[serde(default)]
     pub members_omitted: bool,
     /// The servers in the room before the join; required if members are left out.
-    #[serde(default, deserialize_with = "crate::raw_json::servers")]
+    #[serde(default, deserialize_with = "crate::crowded::servers")]
     pub servers_in_room: Option<Vec<String>>,
 }
 
